@@ -1,0 +1,226 @@
+//! The settings after everything has been checked: code that holds them trusts them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::account::{AccountName, AccountSid, Bucket, Persona, Program};
+use crate::export::{ColumnKind, ExportName, OnTypeConflict, Partition, ReportHandle};
+
+/// Everything the program was told, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the mirror lives.
+    pub database: Database,
+    /// The HTTP faces.
+    pub http: Http,
+    /// Pools, pauses and leases.
+    pub workers: Workers,
+    /// Where result files are spooled before they are loaded.
+    pub spool_dir: PathBuf,
+    /// Where the embedded Postgres and the spool live by default.
+    pub state_dir: PathBuf,
+    /// Where raw result files are kept, if they are.
+    pub archive: Option<Archive>,
+    /// The accounts, by name.
+    pub accounts: BTreeMap<AccountName, Account>,
+    /// The exports, by name.
+    pub exports: BTreeMap<ExportName, Export>,
+}
+
+/// `[database]`.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Which Postgres.
+    pub url: DatabaseUrl,
+    /// The schema of the mirrored tables.
+    pub schema: String,
+    /// How mirrored tables are spread over servers.
+    pub distribution: Distribution,
+}
+
+/// `database.url`.
+#[derive(Debug, Clone)]
+pub enum DatabaseUrl {
+    /// A private Postgres of the daemon's own.
+    Embedded,
+    /// A server somebody else runs; secret, for it may hold a password.
+    Url(SecretString),
+}
+
+/// `database.distribution`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distribution {
+    /// Plain tables.
+    None,
+    /// Distributed tables of a Citus cluster.
+    Citus,
+}
+
+/// `[http]`.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+}
+
+/// `[workers]`.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    /// Submitters.
+    pub submit: usize,
+    /// Pollers.
+    pub poll: usize,
+    /// Loaders.
+    pub load: usize,
+    /// The first pause between two polls of a job.
+    pub poll_min: Duration,
+    /// The longest pause between two polls of a job.
+    pub poll_max: Duration,
+    /// How long a lease lasts without a heartbeat.
+    pub lease: Duration,
+    /// How long a remote job may take before we give it up.
+    pub job_deadline: Duration,
+}
+
+/// `[archive]`.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// `file://`, `s3://`, `gs://` or `az://`.
+    pub url: Url,
+    /// How long files are kept.
+    pub keep: Duration,
+}
+
+/// `[accounts.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The name in the configuration.
+    pub name: AccountName,
+    /// Which base path and version it uses (impact-api §1.1).
+    pub persona: Persona,
+    /// The user of HTTP Basic.
+    pub sid: AccountSid,
+    /// The password of HTTP Basic.
+    pub auth_token: SecretString,
+    /// The origin of the API; https, or http to loopback.
+    pub base_url: Url,
+    /// The zone that days are counted in (impact-api §7.4).
+    pub time_zone: Tz,
+    /// The programs that exports per program are asked for.
+    pub programs: Programs,
+    /// What we may spend.
+    pub quota: Quota,
+}
+
+/// `accounts.NAME.programs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Programs {
+    /// Whatever the account lists.
+    All,
+    /// These.
+    Listed(Vec<Program>),
+}
+
+/// `[accounts.NAME.quota]`; the defaults are the published limits (impact-api §4.1).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quota {
+    /// ReportExport calls in 24 hours.
+    pub report_export_per_day: u32,
+    /// ClickExport calls in 24 hours.
+    pub click_export_per_day: u32,
+    /// Other calls in an hour.
+    pub requests_per_hour: u32,
+    /// The part of all that is ours, above 0 and at most 1.
+    pub share: f64,
+}
+
+impl Quota {
+    /// The calls that we may make in the bucket's window: the limit times our share, rounded down, but at least one.
+    pub fn ours(&self, bucket: Bucket) -> u32 {
+        let limit = match bucket {
+            Bucket::ReportExport => self.report_export_per_day,
+            Bucket::ClickExport => self.click_export_per_day,
+            Bucket::Requests => self.requests_per_hour,
+        };
+        if limit == 0 {
+            return 0;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 < share <= 1")]
+        let ours = (f64::from(limit) * self.share).floor() as u32;
+        ours.max(1)
+    }
+}
+
+/// `[exports.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// The name in the configuration and of the mirrored table.
+    pub name: ExportName,
+    /// The accounts it is read from, all of one persona.
+    pub accounts: Vec<AccountName>,
+    /// What is asked for.
+    pub source: Source,
+    /// When due cells are looked for: cron with seconds, in the account's zone.
+    pub schedule: String,
+    /// The first day to mirror.
+    pub since: NaiveDate,
+    /// One request per program, or one for all.
+    pub per_program: bool,
+    /// Request parameters besides program and days; a list repeats its parameter.
+    pub params: BTreeMap<String, Vec<String>>,
+    /// The source columns that identify a row within an account; empty for none.
+    pub key: Vec<String>,
+    /// The source column that dates a row; without one, every day is its own window.
+    pub date_column: Option<String>,
+    /// The most days one job may ask for.
+    pub max_window_days: u32,
+    /// How often cells of an age are read again, youngest first.
+    pub refresh: Vec<RefreshRule>,
+    /// How old the newest complete day may get before the export is late.
+    pub freshness: Duration,
+    /// Whether today's cell, which is not complete yet, is read too.
+    pub include_today: bool,
+    /// Keep superseded versions of rows.
+    pub history: bool,
+    /// What to do with values that do not fit.
+    pub on_type_conflict: OnTypeConflict,
+    /// How the table is partitioned.
+    pub partition: Partition,
+    /// Types of source columns, as the catalogue or the user gives them; others come from MetaData or the data.
+    pub types: BTreeMap<String, ColumnKind>,
+}
+
+/// What an export asks impact.com for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A ReportExport of this handle.
+    Report(ReportHandle),
+    /// A ClickExport.
+    Clicks,
+}
+
+impl Source {
+    /// The bucket that an order is charged to.
+    pub const fn bucket(&self) -> Bucket {
+        match self {
+            Self::Report(_) => Bucket::ReportExport,
+            Self::Clicks => Bucket::ClickExport,
+        }
+    }
+}
+
+/// One line of `refresh`: cells up to `age` old are read again `every` so often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshRule {
+    /// Counted from the end of the day.
+    pub age: Duration,
+    /// Counted from the order that the cell's rows came from.
+    pub every: Duration,
+}
