@@ -1,7 +1,6 @@
-//! The words for who we read from: accounts, personas, programs and rate-limit buckets.
+//! The words for who we read from: accounts, their ids and personas.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// The name of an account in the configuration, as in `[accounts.acme]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type)]
@@ -71,95 +70,3 @@ impl fmt::Display for Persona {
         f.write_str(self.as_str())
     }
 }
-
-/// An impact.com program (campaign) id; empty where a request is not narrowed to one.
-#[derive(
-    Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type,
-)]
-#[serde(transparent)]
-#[sqlx(transparent)]
-pub struct Program(String);
-
-impl Program {
-    /// No program: the request covers all of them.
-    pub fn none() -> Self {
-        Self(String::new())
-    }
-
-    /// Wraps a program id.
-    pub fn new(id: impl Into<String>) -> Self {
-        Self(id.into())
-    }
-
-    /// The bare id, empty for none.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the request is not narrowed to a program.
-    pub fn is_none(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Display for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A rate-limit group of an account (impact-api §4.1).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type,
-)]
-#[serde(rename_all = "snake_case")]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
-pub enum Bucket {
-    /// ReportExport submissions, per day.
-    ReportExport,
-    /// ClickExport submissions, per day.
-    ClickExport,
-    /// Everything else, per hour.
-    Requests,
-}
-
-impl Bucket {
-    /// All buckets, in the order they are shown.
-    pub const ALL: [Self; 3] = [Self::ReportExport, Self::ClickExport, Self::Requests];
-
-    /// The name in tables, metrics and messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ReportExport => "report_export",
-            Self::ClickExport => "click_export",
-            Self::Requests => "requests",
-        }
-    }
-
-    /// How long a charge counts: daily buckets roll over 24 hours, the careful reading of impact-api §4.1.
-    pub const fn window(self) -> chrono::TimeDelta {
-        match self {
-            Self::ReportExport | Self::ClickExport => chrono::TimeDelta::hours(24),
-            Self::Requests => chrono::TimeDelta::hours(1),
-        }
-    }
-}
-
-impl fmt::Display for Bucket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Bucket {
-    type Err = UnknownBucket;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|bucket| bucket.as_str() == text).ok_or_else(|| UnknownBucket(text.to_owned()))
-    }
-}
-
-/// A bucket name that we do not know.
-#[derive(Debug, thiserror::Error)]
-#[error("unknown bucket {0:?}; there are report_export, click_export and requests")]
-pub struct UnknownBucket(String);

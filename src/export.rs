@@ -1,6 +1,9 @@
-//! The words for what we read: exports, windows of days and the kinds of columns.
+//! The words for what we ask for: exports, programs, windows of days, requests and the buckets that pay for them.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{Days, NaiveDate};
 
@@ -119,66 +122,138 @@ impl fmt::Display for Window {
     }
 }
 
-/// The Postgres type of a mirrored column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, sqlx::Type)]
-#[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-pub enum ColumnKind {
-    /// `true` or `false`.
-    Boolean,
-    /// A whole number that fits 64 bits.
-    Bigint,
-    /// An exact decimal; all money.
-    Numeric,
-    /// A calendar day.
-    Date,
-    /// A point in time.
-    Timestamptz,
-    /// Anything.
-    Text,
+/// An impact.com program (campaign) id; empty where a request is not narrowed to one.
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type,
+)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct Program(String);
+
+impl Program {
+    /// No program: the request covers all of them.
+    pub fn none() -> Self {
+        Self(String::new())
+    }
+
+    /// Wraps a program id.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// The bare id, empty for none.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the request is not narrowed to a program.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-impl ColumnKind {
-    /// All kinds, from narrow to wide.
-    pub const ALL: [Self; 6] = [Self::Boolean, Self::Bigint, Self::Numeric, Self::Date, Self::Timestamptz, Self::Text];
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
-    /// The type's name in Postgres.
+/// A rate-limit group of an account (impact-api §4.1).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type,
+)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Bucket {
+    /// ReportExport submissions, per day.
+    ReportExport,
+    /// ClickExport submissions, per day.
+    ClickExport,
+    /// Everything else, per hour.
+    Requests,
+}
+
+impl Bucket {
+    /// All buckets, in the order they are shown.
+    pub const ALL: [Self; 3] = [Self::ReportExport, Self::ClickExport, Self::Requests];
+
+    /// The name in tables, metrics and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Boolean => "boolean",
-            Self::Bigint => "bigint",
-            Self::Numeric => "numeric",
-            Self::Date => "date",
-            Self::Timestamptz => "timestamptz",
-            Self::Text => "text",
+            Self::ReportExport => "report_export",
+            Self::ClickExport => "click_export",
+            Self::Requests => "requests",
+        }
+    }
+
+    /// How long a charge counts: daily buckets roll over 24 hours, the careful reading of impact-api §4.1.
+    pub const fn window(self) -> chrono::TimeDelta {
+        match self {
+            Self::ReportExport | Self::ClickExport => chrono::TimeDelta::hours(24),
+            Self::Requests => chrono::TimeDelta::hours(1),
         }
     }
 }
 
-impl fmt::Display for ColumnKind {
+impl fmt::Display for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// What to do with a value that does not fit its column's type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnTypeConflict {
-    /// Change the column to the narrowest type that holds old and new values.
-    Widen,
-    /// Keep the type and put the row into `rejected_row`.
-    Quarantine,
+impl FromStr for Bucket {
+    type Err = UnknownBucket;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|bucket| bucket.as_str() == text).ok_or_else(|| UnknownBucket(text.to_owned()))
+    }
 }
 
-/// How a mirrored table is partitioned.
+/// A bucket name that we do not know.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown bucket {0:?}; there are report_export, click_export and requests")]
+pub struct UnknownBucket(String);
+
+/// What an export asks impact.com for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A ReportExport of this handle (impact-api §2.2).
+    Report(ReportHandle),
+    /// A ClickExport (impact-api §2.3).
+    Clicks,
+}
+
+impl Source {
+    /// The bucket that an order is charged to.
+    pub const fn bucket(&self) -> Bucket {
+        match self {
+            Self::Report(_) => Bucket::ReportExport,
+            Self::Clicks => Bucket::ClickExport,
+        }
+    }
+}
+
+/// One order, canonical: equal requests are the same remote job to impact.com (impact-api §3.4).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ExportRequest {
+    /// Report or clicks.
+    pub source: Source,
+    /// The program it is narrowed to, or none.
+    pub program: Program,
+    /// The days it covers.
+    pub window: Window,
+    /// Further parameters; a list repeats its parameter.
+    pub params: BTreeMap<String, Vec<String>>,
+}
+
+/// One line of `refresh`: cells up to `age` old are read again `every` so often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Partition {
-    /// One plain table.
-    None,
-    /// By month of `_day`.
-    Month,
+pub struct RefreshRule {
+    /// Counted from the end of the day.
+    pub age: Duration,
+    /// Counted from the order that the cell's rows came from.
+    pub every: Duration,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod clock;
+pub mod column;
 pub mod config;
 pub mod error_chain;
 pub mod export;

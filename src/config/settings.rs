@@ -10,8 +10,9 @@ use chrono_tz::Tz;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::account::{AccountName, AccountSid, Bucket, Persona, Program};
-use crate::export::{ColumnKind, ExportName, OnTypeConflict, Partition, ReportHandle};
+use crate::account::{AccountName, AccountSid, Persona};
+use crate::column::{ColumnKind, OnTypeConflict, Partition};
+use crate::export::{Bucket, ExportName, Program, RefreshRule, Source};
 
 /// Everything the program was told, checked.
 #[derive(Debug, Clone)]
@@ -195,32 +196,4 @@ pub struct Export {
     pub partition: Partition,
     /// Types of source columns, as the catalogue or the user gives them; others come from MetaData or the data.
     pub types: BTreeMap<String, ColumnKind>,
-}
-
-/// What an export asks impact.com for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A ReportExport of this handle.
-    Report(ReportHandle),
-    /// A ClickExport.
-    Clicks,
-}
-
-impl Source {
-    /// The bucket that an order is charged to.
-    pub const fn bucket(&self) -> Bucket {
-        match self {
-            Self::Report(_) => Bucket::ReportExport,
-            Self::Clicks => Bucket::ClickExport,
-        }
-    }
-}
-
-/// One line of `refresh`: cells up to `age` old are read again `every` so often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RefreshRule {
-    /// Counted from the end of the day.
-    pub age: Duration,
-    /// Counted from the order that the cell's rows came from.
-    pub every: Duration,
 }
