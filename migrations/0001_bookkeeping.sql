@@ -28,11 +28,13 @@ create table impact_mirror.export (
     bucket      text     not null,
     table_name  text     not null,
     freshness   interval not null,
+    refresh     jsonb    not null,
     active      boolean  not null default true,
     constraint export_pkey primary key (name),
     constraint export_bucket_known check (bucket in ('report_export', 'click_export'))
 );
 comment on table impact_mirror.export is 'One row per configured export; exports no longer configured stay, inactive.';
+comment on column impact_mirror.export.refresh is 'The refresh rules that cell.next_refresh_at was computed with.';
 comment on column impact_mirror.export.freshness is 'The promise: how old the newest complete day may get.';
 
 create table impact_mirror.export_account (
@@ -92,6 +94,8 @@ create table impact_mirror.job (
     error_message     text,
     created_at        timestamptz not null,
     submitted_at      timestamptz,
+    submitted_remote_at timestamptz,
+    as_of             timestamptz,
     completed_at      timestamptz,
     finished_at       timestamptz,
     constraint job_pkey primary key (id),
@@ -116,6 +120,9 @@ comment on column impact_mirror.job.request is 'The canonical request; equal req
 comment on column impact_mirror.job.wanted_after is 'A result that impact.com made before this is too old to be loaded.';
 comment on column impact_mirror.job.replay_of is 'The remote job to replay; null where the window is ordered anew.';
 comment on column impact_mirror.job.remote_done_at is 'The completion read before a replay: done means that it has changed.';
+comment on column impact_mirror.job.submitted_at is 'When the order went out, by this database''s clock.';
+comment on column impact_mirror.job.submitted_remote_at is 'When the order went out, by impact.com''s clock.';
+comment on column impact_mirror.job.as_of is 'When the run that made the result began: the rows are at least this new.';
 comment on column impact_mirror.job.run_at is 'Not to be worked on before.';
 comment on column impact_mirror.job.attempts is 'Tries at the current state; a shutdown is not one.';
 

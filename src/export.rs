@@ -247,6 +247,41 @@ pub struct ExportRequest {
     pub params: BTreeMap<String, Vec<String>>,
 }
 
+/// Why a window is asked for, in the order of worth.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type,
+)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Reason {
+    /// A person asked.
+    Manual,
+    /// The newest days.
+    Fresh,
+    /// Days whose rows may have changed.
+    Refresh,
+    /// Days never read.
+    Backfill,
+}
+
+impl Reason {
+    /// The word in tables and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Fresh => "fresh",
+            Self::Refresh => "refresh",
+            Self::Backfill => "backfill",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One line of `refresh`: cells up to `age` old are read again `every` so often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RefreshRule {

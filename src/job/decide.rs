@@ -1,0 +1,444 @@
+//! What to do next with a job, from what we know, what we saw and the time. Pure: workers carry it out.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Job;
+use crate::retry::{ErrorKind, backoff};
+
+/// How long impact.com goes on by itself with a job in ERROR: five tries, 15 minutes apart, and a margin
+/// (impact-api §3.1).
+const ERROR_PATIENCE: TimeDelta = TimeDelta::minutes(90);
+/// A job in ERROR is looked at this often.
+const ERROR_POLL: TimeDelta = TimeDelta::minutes(2);
+/// Whole seconds in `CreatedDate` and `Date`, and a little for the way (design §10).
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
+/// Stale reads after a Replay are normal for a while (impact-api §9, 42); by then a job that did not move was not replayed.
+const STALE_READS: u32 = 2;
+/// The longest a request of ours can be under way before it reaches impact.com.
+const REQUEST_TIME: TimeDelta = TimeDelta::seconds(65);
+/// Tries at one state before the job is given up.
+pub const MAX_ATTEMPTS: u32 = 8;
+
+/// How often to ask, and how long to wait at all.
+#[derive(Debug, Clone, Copy)]
+pub struct PollPolicy {
+    /// The first pause.
+    pub first: Duration,
+    /// The longest pause.
+    pub cap: Duration,
+    /// From the order on; then the job is given up.
+    pub deadline: Duration,
+}
+
+impl PollPolicy {
+    /// The pause after `polls` polls: grows by half each time.
+    pub fn delay(&self, polls: u32, jitter: f64) -> TimeDelta {
+        let factor = 1.5_f64.powi(i32::try_from(polls.min(30)).expect("at most 30"));
+        let delay = self.first.mul_f64(factor).min(self.cap).mul_f64(0.8 + 0.4 * jitter);
+        TimeDelta::from_std(delay).unwrap_or(TimeDelta::minutes(1))
+    }
+}
+
+/// A remote job as read just now, reduced to what decisions need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Where it stands.
+    pub status: SeenStatus,
+    /// `CreatedDate`.
+    pub created_at: Option<DateTime<Utc>>,
+    /// `StartedDate`.
+    pub started_at: Option<DateTime<Utc>>,
+    /// `CompletedDate`, `FailedDate` or `CancelledDate`, whichever goes with the status.
+    pub done_at: Option<DateTime<Utc>>,
+    /// `StatusMessage`.
+    pub message: String,
+}
+
+/// The statuses of a remote job by what they mean for us (impact-api §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenStatus {
+    /// Queued, running, or a word we do not know.
+    UnderWay,
+    /// ERROR: impact.com may run it again by itself.
+    Trouble,
+    /// The file can be fetched.
+    Completed,
+    /// FAILED or CANCELLED.
+    Dead,
+}
+
+/// What a poll leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterPoll {
+    /// Not done: ask again then.
+    PollAgain {
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// The result can be fetched; its rows are at least as new as `as_of`.
+    Ready {
+        /// When the run that made it began.
+        as_of: DateTime<Utc>,
+        /// When the run ended, by impact.com's clock.
+        completed_at: Option<DateTime<Utc>>,
+    },
+    /// Let impact.com run it again.
+    Replay {
+        /// For the job's history.
+        why: String,
+    },
+    /// The end.
+    GiveUp {
+        /// The class.
+        kind: ErrorKind,
+        /// impact.com's words.
+        message: String,
+    },
+}
+
+/// Decides after a look at the remote job.
+pub fn after_poll(job: &Job, seen: &Seen, now: DateTime<Utc>, policy: &PollPolicy) -> AfterPoll {
+    let submitted_at = job.submitted_at.unwrap_or(now);
+    let deadline = submitted_at + TimeDelta::from_std(policy.deadline).unwrap_or(TimeDelta::hours(6));
+    let poll_again = |delay: TimeDelta| {
+        if now >= deadline {
+            AfterPoll::GiveUp {
+                kind: ErrorKind::Remote,
+                message: format!("the remote job did not end within {}", words(policy.deadline)),
+            }
+        } else {
+            AfterPoll::PollAgain { at: now + delay }
+        }
+    };
+    let delay = policy.delay(job.polls, job.jitter());
+    // A read from before the replay: the remote job stands where it stood (design §10).
+    let is_stale = job.replay_of.is_some()
+        && seen.done_at == job.remote_done_at
+        && (seen.done_at.is_some() || job.polls < STALE_READS);
+
+    match seen.status {
+        SeenStatus::UnderWay => poll_again(delay),
+        SeenStatus::Trouble => {
+            let since = seen.done_at.unwrap_or(submitted_at).max(submitted_at);
+            if now - since > ERROR_PATIENCE { after_death(job, seen) } else { poll_again(delay.max(ERROR_POLL)) }
+        }
+        SeenStatus::Completed | SeenStatus::Dead if is_stale => poll_again(delay),
+        SeenStatus::Dead => after_death(job, seen),
+        SeenStatus::Completed => after_completion(job, seen, submitted_at),
+    }
+}
+
+fn after_death(job: &Job, seen: &Seen) -> AfterPoll {
+    let words = if seen.message.is_empty() { "no reason given" } else { &seen.message };
+    if job.replays == 0 {
+        return AfterPoll::Replay { why: format!("the remote job ended without a result: {words}") };
+    }
+    AfterPoll::GiveUp {
+        kind: ErrorKind::Remote,
+        message: format!("the remote job ended without a result, after a replay too: {words}"),
+    }
+}
+
+fn after_completion(job: &Job, seen: &Seen, submitted_at: DateTime<Utc>) -> AfterPoll {
+    if !is_deduplicated(job, seen) {
+        return AfterPoll::Ready { as_of: submitted_at, completed_at: seen.done_at };
+    }
+    // An earlier run answered. Its rows are as new as its beginning.
+    let run_at = seen.started_at.or(seen.created_at).unwrap_or(submitted_at).min(submitted_at);
+    if run_at >= job.wanted_after {
+        AfterPoll::Ready { as_of: run_at, completed_at: seen.done_at }
+    } else if job.replays == 0 {
+        AfterPoll::Replay { why: format!("impact.com answered with its run of {run_at}, older than wanted") }
+    } else {
+        AfterPoll::GiveUp {
+            kind: ErrorKind::Remote,
+            message: format!("impact.com still answers with its run of {run_at}, after a replay too"),
+        }
+    }
+}
+
+/// Whether the order was answered with a remote job from before it (impact-api §3.4).
+fn is_deduplicated(job: &Job, seen: &Seen) -> bool {
+    let is_replayed = job.replay_of.is_some();
+    match (seen.created_at, job.submitted_remote_at) {
+        (Some(created_at), Some(ordered_at)) if !is_replayed => created_at < ordered_at - CLOCK_TOLERANCE,
+        (Some(_) | None, Some(_) | None) => false,
+    }
+}
+
+/// What a failed call or file leads to, in any state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterError {
+    /// Try the same again then.
+    TryAgain {
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// Order the result again: by Replay, or by a new submission where that was tried.
+    OrderAgain {
+        /// How.
+        by: OrderBy,
+    },
+    /// Nobody may call for this account.
+    PauseAccount,
+    /// Nobody may order this export of this account.
+    PauseExport,
+    /// The end.
+    GiveUp,
+}
+
+/// The two ways to have a window exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderBy {
+    /// Replay of the remote job we know.
+    Replay,
+    /// A new submission.
+    Submission,
+}
+
+/// Decides after an error of `kind` (design §3); `retry_after` is what impact.com asked for, if it did.
+pub fn after_error(job: &Job, kind: ErrorKind, retry_after: Option<Duration>, now: DateTime<Utc>) -> AfterError {
+    let pause = retry_after
+        .unwrap_or_else(|| backoff(job.attempts, Duration::from_secs(2), Duration::from_mins(5), job.jitter()));
+    let at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::hours(1));
+    match kind {
+        ErrorKind::Throttled => AfterError::TryAgain { at },
+        ErrorKind::Transient | ErrorKind::Database | ErrorKind::BadFile if job.attempts < MAX_ATTEMPTS => {
+            AfterError::TryAgain { at }
+        }
+        ErrorKind::Transient | ErrorKind::Database | ErrorKind::BadFile => AfterError::GiveUp,
+        ErrorKind::Expired if job.replays == 0 => AfterError::OrderAgain { by: OrderBy::Replay },
+        ErrorKind::Expired if job.resubmits == 0 => AfterError::OrderAgain { by: OrderBy::Submission },
+        ErrorKind::Expired | ErrorKind::Remote | ErrorKind::Permanent => AfterError::GiveUp,
+        ErrorKind::Credentials => AfterError::PauseAccount,
+        ErrorKind::Forbidden => AfterError::PauseExport,
+    }
+}
+
+/// What a look after an unknown end of an order leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterLookup {
+    /// The order is there, under this id.
+    Adopt(String),
+    /// Look again then: a replay may not show at once.
+    LookAgain {
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// It is not there: order again.
+    OrderAgain,
+}
+
+/// Decides whether one of `listed` remote jobs is the submission whose reply was lost. `skew` is impact.com's clock
+/// minus ours; `listed` holds only jobs of our type and program whose ids we do not know.
+///
+/// With several candidates none is taken: an identical submission is answered with the right one (impact-api §3.4).
+pub fn adopt_submission(job: &Job, listed: &[(String, Option<DateTime<Utc>>)], skew: TimeDelta) -> AfterLookup {
+    let Some(submitted_at) = job.submitted_at else { return AfterLookup::OrderAgain };
+    let earliest = submitted_at + skew - CLOCK_TOLERANCE;
+    let latest = submitted_at + skew + REQUEST_TIME;
+    let mut candidates =
+        listed.iter().filter(|(_, created_at)| created_at.is_some_and(|at| earliest <= at && at <= latest));
+    match (candidates.next(), candidates.next()) {
+        (Some((id, _)), None) => AfterLookup::Adopt(id.clone()),
+        (Some(_), Some(_)) | (None, _) => AfterLookup::OrderAgain,
+    }
+}
+
+/// Decides whether a Replay whose reply was lost took effect: something moved, or nothing did.
+pub fn adopt_replay(job: &Job, replayed: &str, seen: &Seen, now: DateTime<Utc>) -> AfterLookup {
+    let moved = match seen.status {
+        SeenStatus::UnderWay => true,
+        SeenStatus::Trouble | SeenStatus::Completed | SeenStatus::Dead => seen.done_at != job.remote_done_at,
+    };
+    if moved {
+        AfterLookup::Adopt(replayed.to_owned())
+    } else if job.attempts <= STALE_READS {
+        AfterLookup::LookAgain { at: now + TimeDelta::seconds(3) }
+    } else {
+        AfterLookup::OrderAgain
+    }
+}
+
+/// A duration as settings write it.
+fn words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        s if s > 0 && s % 86_400 == 0 => format!("{}d", s / 86_400),
+        s if s > 0 && s % 3_600 == 0 => format!("{}h", s / 3_600),
+        s if s > 0 && s % 60 == 0 => format!("{}min", s / 60),
+        s => format!("{s}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::AccountName;
+    use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Source, Window};
+    use crate::job::{JobId, JobState};
+
+    const POLICY: PollPolicy =
+        PollPolicy { first: Duration::from_secs(2), cap: Duration::from_mins(1), deadline: Duration::from_hours(6) };
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    fn job() -> Job {
+        let day = "2026-05-01".parse().expect("a day");
+        Job {
+            id: JobId(7),
+            lease: uuid::Uuid::nil(),
+            state: JobState::Waiting,
+            resumed: false,
+            export: ExportName::new("clicks"),
+            account: AccountName::new("acme"),
+            program: Program::new("1000"),
+            window: Window::day(day),
+            reason: Reason::Fresh,
+            bucket: Bucket::ClickExport,
+            request: ExportRequest {
+                source: Source::Clicks,
+                program: Program::new("1000"),
+                window: Window::day(day),
+                params: std::collections::BTreeMap::new(),
+            },
+            wanted_after: at("2026-05-02T04:00:00Z"),
+            replay_of: None,
+            remote_job_id: Some("r1".to_owned()),
+            remote_done_at: None,
+            replays: 0,
+            resubmits: 0,
+            polls: 0,
+            attempts: 1,
+            submitted_at: Some(at("2026-05-02T10:00:00Z")),
+            submitted_remote_at: Some(at("2026-05-02T10:00:00Z")),
+            as_of: None,
+        }
+    }
+
+    fn seen(status: SeenStatus) -> Seen {
+        Seen {
+            status,
+            created_at: Some(at("2026-05-02T10:00:00Z")),
+            started_at: Some(at("2026-05-02T10:00:01Z")),
+            done_at: Some(at("2026-05-02T10:01:00Z")),
+            message: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_completed_run_of_our_order_is_ready_as_of_the_order() {
+        let next = after_poll(&job(), &seen(SeenStatus::Completed), at("2026-05-02T10:02:00Z"), &POLICY);
+        assert_eq!(
+            next,
+            AfterPoll::Ready { as_of: at("2026-05-02T10:00:00Z"), completed_at: Some(at("2026-05-02T10:01:00Z")) }
+        );
+    }
+
+    #[test]
+    fn an_old_run_that_answers_a_new_order_is_replayed_when_it_is_older_than_wanted() {
+        let mut old = seen(SeenStatus::Completed);
+        old.created_at = Some(at("2026-05-01T10:00:00Z"));
+        old.started_at = old.created_at;
+        let now = at("2026-05-02T10:02:00Z");
+        assert!(matches!(after_poll(&job(), &old, now, &POLICY), AfterPoll::Replay { .. }));
+
+        old.started_at = Some(at("2026-05-02T05:00:00Z"));
+        assert!(
+            matches!(after_poll(&job(), &old, now, &POLICY), AfterPoll::Ready { as_of, .. } if as_of == at("2026-05-02T05:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn a_stale_read_after_a_replay_is_not_taken_for_its_end() {
+        let mut replayed = job();
+        replayed.replay_of = Some("r1".to_owned());
+        replayed.remote_done_at = Some(at("2026-05-02T10:01:00Z"));
+        let now = at("2026-05-02T10:02:00Z");
+        let next = after_poll(&replayed, &seen(SeenStatus::Completed), now, &POLICY);
+        assert!(matches!(next, AfterPoll::PollAgain { .. }));
+
+        replayed.remote_done_at = Some(at("2026-05-01T10:01:00Z"));
+        let next = after_poll(&replayed, &seen(SeenStatus::Completed), now, &POLICY);
+        assert!(matches!(next, AfterPoll::Ready { .. }));
+    }
+
+    #[test]
+    fn a_dead_remote_job_is_replayed_once_and_then_given_up_with_its_words() {
+        let mut dead = seen(SeenStatus::Dead);
+        dead.message = "Report too large".to_owned();
+        let now = at("2026-05-02T10:02:00Z");
+        assert!(matches!(after_poll(&job(), &dead, now, &POLICY), AfterPoll::Replay { .. }));
+        let mut replayed = job();
+        replayed.replays = 1;
+        let AfterPoll::GiveUp { kind, message } = after_poll(&replayed, &dead, now, &POLICY) else {
+            panic!("not given up")
+        };
+        assert_eq!(kind, ErrorKind::Remote);
+        assert!(message.contains("Report too large"));
+    }
+
+    #[test]
+    fn an_error_is_waited_out_for_ninety_minutes() {
+        let trouble = Seen { done_at: None, ..seen(SeenStatus::Trouble) };
+        let next = after_poll(&job(), &trouble, at("2026-05-02T11:00:00Z"), &POLICY);
+        assert_eq!(next, AfterPoll::PollAgain { at: at("2026-05-02T11:02:00Z") });
+        let next = after_poll(&job(), &trouble, at("2026-05-02T11:31:00Z"), &POLICY);
+        assert!(matches!(next, AfterPoll::Replay { .. }));
+    }
+
+    #[test]
+    fn a_job_that_never_ends_is_given_up_at_its_deadline() {
+        let running = Seen { done_at: None, ..seen(SeenStatus::UnderWay) };
+        let next = after_poll(&job(), &running, at("2026-05-02T16:00:00Z"), &POLICY);
+        assert!(matches!(next, AfterPoll::GiveUp { ref message, .. } if message.ends_with("within 6h")), "{next:?}");
+    }
+
+    #[test]
+    fn an_expired_result_is_replayed_once_then_submitted_once_then_given_up() {
+        let now = at("2026-05-02T10:02:00Z");
+        let mut job = job();
+        let expired = |job: &Job| after_error(job, ErrorKind::Expired, None, now);
+        assert_eq!(expired(&job), AfterError::OrderAgain { by: OrderBy::Replay });
+        job.replays = 1;
+        assert_eq!(expired(&job), AfterError::OrderAgain { by: OrderBy::Submission });
+        job.resubmits = 1;
+        assert_eq!(expired(&job), AfterError::GiveUp);
+    }
+
+    #[test]
+    fn a_lost_submission_is_adopted_only_when_there_is_one_candidate() {
+        let ours = ("new".to_owned(), Some(at("2026-05-02T10:00:03Z")));
+        let other = ("other".to_owned(), Some(at("2026-05-02T10:00:30Z")));
+        let before = ("before".to_owned(), Some(at("2026-05-02T09:59:00Z")));
+        let zero = TimeDelta::zero();
+        assert_eq!(
+            adopt_submission(&job(), &[before.clone(), ours.clone()], zero),
+            AfterLookup::Adopt("new".to_owned())
+        );
+        assert_eq!(adopt_submission(&job(), &[ours.clone(), other], zero), AfterLookup::OrderAgain);
+        assert_eq!(adopt_submission(&job(), &[before], zero), AfterLookup::OrderAgain);
+        // Their clock is a minute ahead: the same job lies before our order.
+        assert_eq!(adopt_submission(&job(), &[ours], TimeDelta::minutes(1)), AfterLookup::OrderAgain);
+    }
+
+    #[test]
+    fn a_lost_replay_is_looked_for_three_times_before_it_is_made_again() {
+        let mut job = job();
+        job.remote_done_at = Some(at("2026-05-02T10:01:00Z"));
+        let now = at("2026-05-02T10:05:00Z");
+        let still = seen(SeenStatus::Completed);
+        for attempts in 1..=2 {
+            job.attempts = attempts;
+            assert!(matches!(adopt_replay(&job, "r1", &still, now), AfterLookup::LookAgain { .. }));
+        }
+        job.attempts = 3;
+        assert_eq!(adopt_replay(&job, "r1", &still, now), AfterLookup::OrderAgain);
+        let running = Seen { done_at: None, ..seen(SeenStatus::UnderWay) };
+        assert_eq!(adopt_replay(&job, "r1", &running, now), AfterLookup::Adopt("r1".to_owned()));
+    }
+}
