@@ -11,3 +11,4 @@ pub mod export;
 pub mod job;
 pub mod plan;
 pub mod retry;
+pub mod store;

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     BadFile,
     /// Our own Postgres refused or failed.
     Database,
+    /// A bug of ours.
+    Internal,
 }
 
 impl ErrorKind {
@@ -41,6 +43,7 @@ impl ErrorKind {
             Self::Forbidden => "forbidden",
             Self::BadFile => "bad_file",
             Self::Database => "database",
+            Self::Internal => "internal",
         }
     }
 }

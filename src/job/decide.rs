@@ -143,7 +143,7 @@ fn after_death(job: &Job, seen: &Seen) -> AfterPoll {
 
 fn after_completion(job: &Job, seen: &Seen, submitted_at: DateTime<Utc>) -> AfterPoll {
     if !is_deduplicated(job, seen) {
-        return AfterPoll::Ready { as_of: submitted_at, completed_at: seen.done_at };
+        return AfterPoll::Ready { as_of: job.as_of.unwrap_or(submitted_at), completed_at: seen.done_at };
     }
     // An earlier run answered. Its rows are as new as its beginning.
     let run_at = seen.started_at.or(seen.created_at).unwrap_or(submitted_at).min(submitted_at);
@@ -205,10 +205,12 @@ pub fn after_error(job: &Job, kind: ErrorKind, retry_after: Option<Duration>, no
     let at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::hours(1));
     match kind {
         ErrorKind::Throttled => AfterError::TryAgain { at },
-        ErrorKind::Transient | ErrorKind::Database | ErrorKind::BadFile if job.attempts < MAX_ATTEMPTS => {
+        ErrorKind::Transient | ErrorKind::Database | ErrorKind::BadFile | ErrorKind::Internal
+            if job.attempts < MAX_ATTEMPTS =>
+        {
             AfterError::TryAgain { at }
         }
-        ErrorKind::Transient | ErrorKind::Database | ErrorKind::BadFile => AfterError::GiveUp,
+        ErrorKind::Transient | ErrorKind::Database | ErrorKind::BadFile | ErrorKind::Internal => AfterError::GiveUp,
         ErrorKind::Expired if job.replays == 0 => AfterError::OrderAgain { by: OrderBy::Replay },
         ErrorKind::Expired if job.resubmits == 0 => AfterError::OrderAgain { by: OrderBy::Submission },
         ErrorKind::Expired | ErrorKind::Remote | ErrorKind::Permanent => AfterError::GiveUp,

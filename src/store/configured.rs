@@ -1,0 +1,303 @@
+//! What is configured, written into tables so that views, people and other replicas can read it.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::types::Json;
+use sqlx::{Connection, PgConnection};
+
+use super::{Error, failed};
+use crate::account::AccountName;
+use crate::config::{Account, Export, Programs, Settings};
+use crate::export::{Bucket, ExportName, Program, RefreshRule};
+use crate::plan::{self, Feed};
+
+/// Writes the configuration into the database: accounts, buckets, exports and the feeds that need no discovery.
+/// What is no longer configured becomes inactive and keeps its tables.
+pub async fn sync(conn: &mut PgConnection, settings: &Settings) -> Result<(), Error> {
+    let mut tx = conn.begin().await.map_err(failed("begin"))?;
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('impact_mirror.configured', 0))")
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("lock the configuration"))?;
+    for account in settings.accounts.values() {
+        write_account(&mut tx, account).await?;
+    }
+    for export in settings.exports.values() {
+        write_export(&mut tx, export, settings).await?;
+    }
+    let accounts: Vec<String> = settings.accounts.keys().map(|name| name.as_str().to_owned()).collect();
+    let exports: Vec<String> = settings.exports.keys().map(|name| name.as_str().to_owned()).collect();
+    sqlx::query!("update impact_mirror.account set active = false where active and name <> all($1)", &accounts)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("retire accounts"))?;
+    sqlx::query!("update impact_mirror.export set active = false where active and name <> all($1)", &exports)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("retire exports"))?;
+    sqlx::query!(
+        "update impact_mirror.feed set active = false where active and (account <> all($1) or export <> all($2))",
+        &accounts,
+        &exports
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(failed("retire feeds"))?;
+    tx.commit().await.map_err(failed("commit the configuration"))
+}
+
+async fn write_account(conn: &mut PgConnection, account: &Account) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        insert into impact_mirror.account (name, persona, time_zone) values ($1, $2, $3)
+        on conflict (name) do update
+        set persona = excluded.persona, time_zone = excluded.time_zone, active = true
+        "#,
+        account.name.as_str(),
+        account.persona.as_str(),
+        account.time_zone.name(),
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed("write an account"))?;
+    for bucket in Bucket::ALL {
+        sqlx::query!(
+            r#"
+            insert into impact_mirror.bucket (account, bucket, "limit", window_length)
+            values ($1, $2, $3, make_interval(hours => $4))
+            on conflict (account, bucket) do update
+            set "limit" = excluded."limit", window_length = excluded.window_length
+            "#,
+            account.name.as_str(),
+            bucket.as_str(),
+            i32::try_from(account.quota.ours(bucket)).unwrap_or(i32::MAX),
+            i32::try_from(bucket.window().num_hours()).unwrap_or(24),
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(failed("write a bucket"))?;
+    }
+    Ok(())
+}
+
+async fn write_export(conn: &mut PgConnection, export: &Export, settings: &Settings) -> Result<(), Error> {
+    let old_rules = sqlx::query_scalar!(
+        r#"select refresh as "refresh: Json<Vec<RefreshRule>>" from impact_mirror.export where name = $1"#,
+        export.name.as_str(),
+    )
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(failed("read an export"))?;
+    sqlx::query!(
+        r#"
+        insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
+        values ($1, $2, $3, make_interval(secs => $4), $5)
+        on conflict (name) do update
+        set bucket = excluded.bucket, table_name = excluded.table_name, freshness = excluded.freshness,
+            refresh = excluded.refresh, active = true
+        "#,
+        export.name.as_str(),
+        export.source.bucket().as_str(),
+        format!("{}.{}", settings.database.schema, export.name),
+        export.freshness.as_secs_f64(),
+        Json(&export.refresh) as _,
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed("write an export"))?;
+
+    for name in &export.accounts {
+        sqlx::query!(
+            "insert into impact_mirror.export_account (export, account) values ($1, $2) on conflict do nothing",
+            export.name.as_str(),
+            name.as_str(),
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(failed("write an export's account"))?;
+        let account = &settings.accounts[name];
+        if let Some(programs) = listed_programs(export, account) {
+            write_feeds(conn, export, name, &programs).await?;
+        }
+        if old_rules.as_ref().is_some_and(|old| old.0 != export.refresh) {
+            apply_rules(conn, export, account).await?;
+        }
+    }
+    let accounts: Vec<String> = export.accounts.iter().map(|name| name.as_str().to_owned()).collect();
+    sqlx::query!(
+        "update impact_mirror.feed set active = false where active and export = $1 and account <> all($2)",
+        export.name.as_str(),
+        &accounts,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("retire feeds"))?;
+    Ok(())
+}
+
+/// The programs of an export on an account where the configuration says; `None` where they are to be discovered.
+pub fn listed_programs(export: &Export, account: &Account) -> Option<Vec<Program>> {
+    if !export.per_program {
+        return Some(vec![Program::none()]);
+    }
+    match &account.programs {
+        Programs::Listed(programs) => Some(programs.clone()),
+        Programs::All => None,
+    }
+}
+
+/// Makes the feeds of an export on an account those of `programs`.
+pub async fn write_feeds(
+    conn: &mut PgConnection,
+    export: &Export,
+    account: &AccountName,
+    programs: &[Program],
+) -> Result<(), Error> {
+    let programs: Vec<String> = programs.iter().map(|program| program.as_str().to_owned()).collect();
+    sqlx::query!(
+        r#"
+        insert into impact_mirror.feed (export, account, program, since, include_today)
+        select $1, $2, program, $4, $5 from unnest($3::text[]) as program
+        on conflict (export, account, program) do update
+        set since = excluded.since, include_today = excluded.include_today, active = true
+        "#,
+        export.name.as_str(),
+        account.as_str(),
+        &programs,
+        export.since,
+        export.include_today,
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed("write feeds"))?;
+    sqlx::query!(
+        "update impact_mirror.feed set active = false where active and export = $1 and account = $2 and program <> all($3)",
+        export.name.as_str(),
+        account.as_str(),
+        &programs,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("retire feeds"))?;
+    Ok(())
+}
+
+/// Works out anew when loaded cells are to be read again, after the rules or the zone have changed.
+async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account) -> Result<(), Error> {
+    let cells = sqlx::query!(
+        r#"
+        select program, day, as_of as "as_of!" from impact_mirror.cell
+        where export = $1 and account = $2 and as_of is not null
+        "#,
+        export.name.as_str(),
+        account.name.as_str(),
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed("read cells"))?;
+    let programs: Vec<String> = cells.iter().map(|cell| cell.program.clone()).collect();
+    let days: Vec<NaiveDate> = cells.iter().map(|cell| cell.day).collect();
+    let refresh: Vec<Option<DateTime<Utc>>> = cells
+        .iter()
+        .map(|cell| plan::next_refresh_at(account.time_zone, cell.day, cell.as_of, &export.refresh))
+        .collect();
+    sqlx::query!(
+        r#"
+        update impact_mirror.cell c
+        set next_refresh_at = new.next_refresh_at
+        from unnest($3::text[], $4::date[], $5::timestamptz[]) as new (program, day, next_refresh_at)
+        where c.export = $1 and c.account = $2 and c.program = new.program and c.day = new.day
+        "#,
+        export.name.as_str(),
+        account.name.as_str(),
+        &programs,
+        &days,
+        &refresh as &[Option<DateTime<Utc>>],
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("apply refresh rules"))?;
+    Ok(())
+}
+
+/// The active feeds of the given exports, with their settings.
+pub async fn feeds(conn: &mut PgConnection, settings: &Settings, exports: &[ExportName]) -> Result<Vec<Feed>, Error> {
+    let names: Vec<String> = exports.iter().map(|name| name.as_str().to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select export as "export: ExportName", account as "account: AccountName", program as "program: Program"
+        from impact_mirror.feed
+        where active and export = any($1)
+        order by export, account, program
+        "#,
+        &names,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read feeds"))?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let export = settings.exports.get(&row.export)?;
+            let account = settings.accounts.get(&row.account)?;
+            Some(Feed {
+                export: row.export,
+                account: row.account,
+                program: row.program,
+                source: export.source.clone(),
+                params: export.params.clone(),
+                time_zone: account.time_zone,
+                since: export.since,
+                include_today: export.include_today,
+                max_window_days: export.max_window_days,
+                rules: export.refresh.clone(),
+            })
+        })
+        .collect())
+}
+
+/// When an export's schedule last fired on an account.
+#[derive(Debug, Clone)]
+pub struct Tick {
+    /// The export.
+    pub export: ExportName,
+    /// The account.
+    pub account: AccountName,
+    /// When; `None`: never.
+    pub last_tick_at: Option<DateTime<Utc>>,
+}
+
+/// The last ticks of everything configured.
+pub async fn ticks(conn: &mut PgConnection) -> Result<Vec<Tick>, Error> {
+    sqlx::query_as!(
+        Tick,
+        r#"
+        select ea.export as "export: ExportName", ea.account as "account: AccountName", ea.last_tick_at
+        from impact_mirror.export_account ea
+        "#,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read ticks"))
+}
+
+/// Notes that an export's schedule fired on an account. Says whether that is news: another replica may have been first.
+pub async fn tick(
+    conn: &mut PgConnection,
+    export: &ExportName,
+    account: &AccountName,
+    at: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let ticked = sqlx::query!(
+        r#"
+        update impact_mirror.export_account set last_tick_at = $3
+        where export = $1 and account = $2 and (last_tick_at is null or last_tick_at < $3)
+        "#,
+        export.as_str(),
+        account.as_str(),
+        at,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("write a tick"))?;
+    Ok(ticked.rows_affected() > 0)
+}

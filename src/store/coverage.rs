@@ -1,0 +1,296 @@
+//! What is known of the cells: the planner's inputs, and what people asked for by hand.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use super::{Error, failed};
+use crate::account::AccountName;
+use crate::export::{Bucket, ExportName, ExportRequest, Program, Window};
+use crate::plan::{BudgetState, Cell, Feed, FeedState, Inputs, ManualRequest};
+
+/// Lets one process plan at a time, until the transaction ends.
+pub async fn lock_planning(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('impact_mirror.plan', 0))")
+        .execute(conn)
+        .await
+        .map_err(failed("lock the planning"))?;
+    Ok(())
+}
+
+/// The clock that leases, charges and plans go by.
+pub async fn database_now(conn: &mut PgConnection) -> Result<DateTime<Utc>, Error> {
+    sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(conn).await.map_err(failed("read the clock"))
+}
+
+/// Everything the planner needs to know of `feeds`.
+pub async fn inputs(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Inputs, Error> {
+    let mut cells = read_cells(conn, &feeds).await?;
+    let mut open = read_open(conn, &feeds).await?;
+    let mut manual = read_manual(conn, &feeds).await?;
+    let switches = read_switches(conn).await?;
+    let feeds = feeds
+        .into_iter()
+        .map(|feed| {
+            let key = (feed.export.clone(), feed.account.clone(), feed.program.clone());
+            let switch = switches.get(&(feed.export.clone(), feed.account.clone()));
+            FeedState {
+                tick_at: switch.and_then(|switch| switch.tick_at),
+                paused: switch.and_then(|switch| switch.paused.clone()),
+                cells: cells.remove(&key).unwrap_or_default(),
+                open: open.remove(&key).unwrap_or_default(),
+                manual: manual.remove(&key).unwrap_or_default(),
+                feed,
+            }
+        })
+        .collect();
+    Ok(Inputs { feeds, budgets: read_budgets(conn).await?, known: read_known(conn).await? })
+}
+
+type FeedKey = (ExportName, AccountName, Program);
+
+fn export_names(feeds: &[Feed]) -> Vec<String> {
+    feeds.iter().map(|feed| feed.export.as_str().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+async fn read_cells(
+    conn: &mut PgConnection,
+    feeds: &[Feed],
+) -> Result<HashMap<FeedKey, BTreeMap<NaiveDate, Cell>>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select export as "export: ExportName", account as "account: AccountName", program as "program: Program", day,
+               as_of, next_refresh_at, failed_at
+        from impact_mirror.cell
+        where export = any($1)
+        "#,
+        &export_names(feeds),
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read cells"))?;
+    let mut cells: HashMap<FeedKey, BTreeMap<NaiveDate, Cell>> = HashMap::new();
+    for row in rows {
+        let cell = Cell { as_of: row.as_of, next_refresh_at: row.next_refresh_at, failed_at: row.failed_at };
+        cells.entry((row.export, row.account, row.program)).or_default().insert(row.day, cell);
+    }
+    Ok(cells)
+}
+
+async fn read_open(conn: &mut PgConnection, feeds: &[Feed]) -> Result<HashMap<FeedKey, BTreeSet<NaiveDate>>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select export as "export: ExportName", account as "account: AccountName", program as "program: Program", day
+        from impact_mirror.open_cell
+        where export = any($1)
+        "#,
+        &export_names(feeds),
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read open cells"))?;
+    let mut open: HashMap<FeedKey, BTreeSet<NaiveDate>> = HashMap::new();
+    for row in rows {
+        open.entry((row.export, row.account, row.program)).or_default().insert(row.day);
+    }
+    Ok(open)
+}
+
+async fn read_manual(conn: &mut PgConnection, feeds: &[Feed]) -> Result<HashMap<FeedKey, Vec<ManualRequest>>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select export as "export: ExportName", account as "account: AccountName", program as "program: Program",
+               from_day, to_day, kind = 'refresh' as "rereads!", requested_at
+        from impact_mirror.manual_request
+        where export = any($1)
+        "#,
+        &export_names(feeds),
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read manual requests"))?;
+    let mut manual: HashMap<FeedKey, Vec<ManualRequest>> = HashMap::new();
+    for row in rows {
+        let window = Window::new(row.from_day, row.to_day).ok_or_else(|| Error::Corrupt {
+            table: "manual_request",
+            problem: format!("a window from {} to {}", row.from_day, row.to_day),
+        })?;
+        let request = ManualRequest { window, requested_at: row.requested_at, rereads: row.rereads };
+        manual.entry((row.export, row.account, row.program)).or_default().push(request);
+    }
+    Ok(manual)
+}
+
+struct Switch {
+    tick_at: Option<DateTime<Utc>>,
+    paused: Option<String>,
+}
+
+async fn read_switches(conn: &mut PgConnection) -> Result<HashMap<(ExportName, AccountName), Switch>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select ea.export as "export: ExportName", ea.account as "account: AccountName", ea.last_tick_at,
+               coalesce(a.paused_reason, ea.paused_reason) as paused
+        from impact_mirror.export_account ea
+        join impact_mirror.account a on a.name = ea.account
+        "#,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read ticks and pauses"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ((row.export, row.account), Switch { tick_at: row.last_tick_at, paused: row.paused }))
+        .collect())
+}
+
+async fn read_budgets(conn: &mut PgConnection) -> Result<BTreeMap<(AccountName, Bucket), BudgetState>, Error> {
+    let buckets = sqlx::query!(
+        r#"
+        select account as "account: AccountName", bucket as "bucket: Bucket", "limit", closed_until
+        from impact_mirror.bucket
+        "#,
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed("read buckets"))?;
+    let charges = sqlx::query!(
+        r#"
+        select c.account as "account!: AccountName", c.bucket as "bucket!: Bucket", c.at as "at!",
+               coalesce(j.reason = 'backfill', false) as "is_backfill!"
+        from impact_mirror.charge c
+        join impact_mirror.bucket b on b.account = c.account and b.bucket = c.bucket
+        left join impact_mirror.job j on j.id = c.job_id
+        where c.bucket <> 'requests' and c.at > now() - b.window_length
+        union all
+        select account, bucket, now(), reason = 'backfill'
+        from impact_mirror.job
+        where state = 'planned'
+        "#,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read the ledger"))?;
+    let mut budgets: BTreeMap<(AccountName, Bucket), BudgetState> = buckets
+        .into_iter()
+        .map(|row| {
+            let state = BudgetState {
+                limit: u32::try_from(row.limit).unwrap_or(0),
+                window: row.bucket.window(),
+                charges: Vec::new(),
+                closed_until: row.closed_until,
+            };
+            ((row.account, row.bucket), state)
+        })
+        .collect();
+    for charge in charges {
+        if let Some(budget) = budgets.get_mut(&(charge.account, charge.bucket)) {
+            budget.charges.push((charge.at, charge.is_backfill));
+        }
+    }
+    Ok(budgets)
+}
+
+async fn read_known(conn: &mut PgConnection) -> Result<HashMap<(AccountName, ExportRequest), String>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select account as "account: AccountName", id, request as "request: Json<ExportRequest>"
+        from impact_mirror.remote_job
+        where gone_at is null
+        order by created_at
+        "#,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read remote jobs"))?;
+    Ok(rows.into_iter().map(|row| ((row.account, row.request.0), row.id)).collect())
+}
+
+/// What a person asks for by hand.
+#[derive(Debug, Clone)]
+pub struct NewRequest<'a> {
+    /// The export.
+    pub export: &'a ExportName,
+    /// The days.
+    pub window: Window,
+    /// `true`: days that are loaded are read again; `false`: only missing ones are read.
+    pub rereads: bool,
+}
+
+/// Writes a manual request for every feed of the export. Says how many feeds it has.
+pub async fn request(conn: &mut PgConnection, new: &NewRequest<'_>) -> Result<u64, Error> {
+    let written = sqlx::query!(
+        r#"
+        insert into impact_mirror.manual_request (export, account, program, from_day, to_day, kind, requested_at)
+        select export, account, program, $2, $3, $4, now()
+        from impact_mirror.feed
+        where active and export = $1
+        "#,
+        new.export.as_str(),
+        new.window.from(),
+        new.window.to(),
+        if new.rereads { "refresh" } else { "backfill" },
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("write a manual request"))?;
+    Ok(written.rows_affected())
+}
+
+/// Drops manual requests that are answered: every day of theirs was loaded, or failed, after they were made.
+pub async fn drop_answered(conn: &mut PgConnection) -> Result<u64, Error> {
+    let dropped = sqlx::query!(
+        r#"
+        delete from impact_mirror.manual_request m
+        where not exists (
+            select 1
+            from generate_series(m.from_day::timestamp, m.to_day::timestamp, interval '1 day') as asked (at)
+            left join impact_mirror.cell c
+                on c.export = m.export and c.account = m.account and c.program = m.program and c.day = asked.at::date
+            where not coalesce(
+                c.as_of >= m.requested_at or (m.kind = 'backfill' and c.as_of is not null) or c.failed_at >= m.requested_at,
+                false)
+        )
+        "#,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("drop answered requests"))?;
+    Ok(dropped.rows_affected())
+}
+
+/// Where a run to the end stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Jobs that are not at their end.
+    pub open: i64,
+    /// Jobs loaded since it began.
+    pub loaded: i64,
+    /// Jobs failed since it began.
+    pub failed: i64,
+    /// Rows in the files loaded since it began.
+    pub rows: i64,
+}
+
+/// Counts the jobs of `exports`, open and ended since `began_at`.
+pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: DateTime<Utc>) -> Result<Progress, Error> {
+    sqlx::query_as!(
+        Progress,
+        r#"
+        select count(*) filter (where j.finished_at is null) as "open!",
+               count(*) filter (where j.state = 'loaded') as "loaded!",
+               count(*) filter (where j.state = 'failed') as "failed!",
+               coalesce(sum(l.rows_read), 0)::bigint as "rows!"
+        from impact_mirror.job j
+        left join impact_mirror.load l on l.id = j.load_id
+        where j.export = any($1) and (j.finished_at is null or j.finished_at >= $2)
+        "#,
+        exports,
+        began_at,
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed("count jobs"))
+}

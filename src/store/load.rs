@@ -1,0 +1,212 @@
+//! Loads and the cells they fill, written in the transaction that moves the rows.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
+use sqlx::PgConnection;
+
+use super::{Error, failed};
+use crate::export::{ExportName, RefreshRule, Window};
+use crate::job::Job;
+use crate::plan::{is_complete, next_refresh_at};
+
+/// The file that a load reads.
+#[derive(Debug, Clone, Copy)]
+pub struct File {
+    /// Its hash.
+    pub sha256: [u8; 32],
+    /// Its size.
+    pub bytes: u64,
+    /// When we began to fetch it.
+    pub started_at: DateTime<Utc>,
+}
+
+/// What became of the rows of a file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Records in the file.
+    pub read: u64,
+    /// New in the table.
+    pub inserted: u64,
+    /// Changed in the table.
+    pub updated: u64,
+    /// Gone from the window.
+    pub deleted: u64,
+    /// In the table already.
+    pub unchanged: u64,
+    /// Put into `rejected_row`.
+    pub rejected: u64,
+    /// Dated outside the window.
+    pub outside: u64,
+    /// Whether deletions were left out because a rejected row's key could not be read.
+    pub kept_deletions: bool,
+}
+
+/// Begins a load: its row, with counts to come.
+pub async fn insert(conn: &mut PgConnection, job: &Job, file: &File) -> Result<i64, Error> {
+    sqlx::query_scalar!(
+        r#"
+        insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256, file_bytes,
+            started_at, committed_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now())
+        returning id
+        "#,
+        job.id.0,
+        job.export.as_str(),
+        job.account.as_str(),
+        job.program.as_str(),
+        job.window.from(),
+        job.window.to(),
+        file.sha256.as_slice(),
+        signed(file.bytes),
+        file.started_at,
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed("begin a load"))
+}
+
+/// Writes the counts of a load.
+pub async fn finish(conn: &mut PgConnection, load_id: i64, counts: &Counts) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        update impact_mirror.load
+        set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_deleted = $5, rows_unchanged = $6,
+            rows_rejected = $7, rows_outside = $8, kept_deletions = $9, committed_at = clock_timestamp()
+        where id = $1
+        "#,
+        load_id,
+        signed(counts.read),
+        signed(counts.inserted),
+        signed(counts.updated),
+        signed(counts.deleted),
+        signed(counts.unchanged),
+        signed(counts.rejected),
+        signed(counts.outside),
+        counts.kept_deletions,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("write the counts of a load"))?;
+    Ok(())
+}
+
+/// Whether the export's table is there already.
+pub async fn has_columns(conn: &mut PgConnection, export: &ExportName) -> Result<bool, Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select 1 from impact_mirror.mirrored_column where export = $1) as "exists!""#,
+        export.as_str(),
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed("look for a table"))
+}
+
+/// A load that left the table just as loading this file again would.
+#[derive(Debug, Clone, Copy)]
+pub struct Same {
+    /// Records in the file.
+    pub rows_read: u64,
+    /// Of those, rejected.
+    pub rows_rejected: u64,
+}
+
+/// Finds out whether the last load of exactly this window read the same file, and nothing was loaded into it since.
+pub async fn same_file(conn: &mut PgConnection, job: &Job, sha256: &[u8; 32]) -> Result<Option<Same>, Error> {
+    let last = sqlx::query!(
+        r#"
+        select from_day, to_day, file_sha256, rows_read, rows_rejected
+        from impact_mirror.load
+        where export = $1 and account = $2 and program = $3 and from_day <= $5 and to_day >= $4
+        order by id desc
+        limit 1
+        "#,
+        job.export.as_str(),
+        job.account.as_str(),
+        job.program.as_str(),
+        job.window.from(),
+        job.window.to(),
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed("look for the last load"))?;
+    Ok(last
+        .filter(|last| Window::new(last.from_day, last.to_day) == Some(job.window) && last.file_sha256 == sha256)
+        .map(|last| Same {
+            rows_read: last.rows_read.unsigned_abs(),
+            rows_rejected: last.rows_rejected.unsigned_abs(),
+        }))
+}
+
+/// Marks the cells of a job's window as loaded: with these counts of rows, or, where the file was the same as before,
+/// with the counts they have.
+pub async fn fill_cells(
+    conn: &mut PgConnection,
+    job: &Job,
+    rows_per_day: Option<&BTreeMap<NaiveDate, u64>>,
+    as_of: DateTime<Utc>,
+    time_zone: Tz,
+    rules: &[RefreshRule],
+) -> Result<(), Error> {
+    let days: Vec<NaiveDate> = job.window.days().collect();
+    let rows: Vec<Option<i64>> =
+        days.iter().map(|day| rows_per_day.map(|rows| signed(rows.get(day).copied().unwrap_or(0)))).collect();
+    let complete: Vec<bool> = days.iter().map(|day| is_complete(time_zone, *day, as_of)).collect();
+    let refresh: Vec<Option<DateTime<Utc>>> =
+        days.iter().map(|day| next_refresh_at(time_zone, *day, as_of, rules)).collect();
+    sqlx::query!(
+        r#"
+        insert into impact_mirror.cell as c (export, account, program, day, rows, loaded_at, as_of, complete,
+            next_refresh_at, job_id)
+        select $1, $2, $3, new.day, coalesce(new.rows, 0), clock_timestamp(), $4, new.complete, new.next_refresh_at, $5
+        from unnest($6::date[], $7::bigint[], $8::boolean[], $9::timestamptz[])
+            as new (day, rows, complete, next_refresh_at)
+        on conflict (export, account, program, day) do update
+        set rows = case when $10 then excluded.rows else c.rows end,
+            loaded_at = excluded.loaded_at, as_of = excluded.as_of, complete = excluded.complete,
+            next_refresh_at = excluded.next_refresh_at, job_id = excluded.job_id, failed_at = null, failed_job_id = null
+        "#,
+        job.export.as_str(),
+        job.account.as_str(),
+        job.program.as_str(),
+        as_of,
+        job.id.0,
+        &days,
+        &rows as &[Option<i64>],
+        &complete,
+        &refresh as &[Option<DateTime<Utc>>],
+        rows_per_day.is_some(),
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("fill cells"))?;
+    Ok(())
+}
+
+/// Marks the cells of a job's window as failed; what they hold stays.
+pub async fn fail_cells(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        insert into impact_mirror.cell (export, account, program, day, failed_at, failed_job_id)
+        select $1, $2, $3, day::date, now(), $4
+        from generate_series($5::date::timestamp, $6::date::timestamp, interval '1 day') as day
+        on conflict (export, account, program, day) do update
+        set failed_at = excluded.failed_at, failed_job_id = excluded.failed_job_id
+        "#,
+        job.export.as_str(),
+        job.account.as_str(),
+        job.program.as_str(),
+        job.id.0,
+        job.window.from(),
+        job.window.to(),
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("mark cells as failed"))?;
+    Ok(())
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

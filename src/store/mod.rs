@@ -1,0 +1,108 @@
+//! The bookkeeping in Postgres: jobs, coverage, budget. One file per subject, one function per query; decisions are
+//! made elsewhere.
+
+pub mod account;
+pub mod configured;
+pub mod coverage;
+pub mod job;
+pub mod load;
+pub mod quota;
+pub mod status;
+pub mod wake;
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use crate::retry::ErrorKind;
+
+/// What can go wrong between us and our Postgres.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `database.url` is no Postgres URL. The value is not shown, for it may hold a password.
+    #[error("database.url is not a postgres:// URL; write postgres://user@host/database or \"embedded\"")]
+    BadUrl,
+    /// The server does not answer, or not to us.
+    #[error("cannot connect to Postgres")]
+    Connect(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("cannot apply the migrations")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A statement failed.
+    #[error("Postgres failed to {what}")]
+    Statement {
+        /// What we wanted.
+        what: &'static str,
+        /// Why not.
+        source: sqlx::Error,
+    },
+    /// The lease ran out or the job has moved on: whoever holds it now does the work.
+    #[error("job {job} is no longer ours: its lease ran out or it has moved on")]
+    LeaseLost {
+        /// Which.
+        job: crate::job::JobId,
+    },
+    /// A row holds what no version of ours writes.
+    #[error("unreadable row in {table}: {problem}")]
+    Corrupt {
+        /// Where.
+        table: &'static str,
+        /// What.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// The class of the failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadUrl
+            | Self::Connect(_)
+            | Self::Migrate(_)
+            | Self::Statement { .. }
+            | Self::LeaseLost { .. }
+            | Self::Corrupt { .. } => ErrorKind::Database,
+        }
+    }
+
+    /// Whether the work was taken from us, which is nobody's fault.
+    pub fn is_lease_lost(&self) -> bool {
+        matches!(self, Self::LeaseLost { .. })
+    }
+}
+
+/// Names what a statement was for.
+pub(crate) fn failed(what: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+    move |source| Error::Statement { what, source }
+}
+
+/// Reads `database.url`.
+pub fn connect_options(url: &SecretString) -> Result<PgConnectOptions, Error> {
+    let options: PgConnectOptions = url.expose_secret().parse().map_err(|_| Error::BadUrl)?;
+    Ok(options.application_name("impact-mirror").options([("timezone", "UTC")]))
+}
+
+/// Opens a pool of at most `connections`; the first connection is made at once.
+pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, Error> {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .idle_timeout(Duration::from_mins(5))
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+        .map_err(Error::Connect)
+}
+
+/// Brings the schema up to date. Several processes may try at once; one does it, the others wait.
+pub async fn migrate(options: &PgConnectOptions) -> Result<(), Error> {
+    let mut conn = PgConnection::connect_with(options).await.map_err(Error::Connect)?;
+    let mut migrator = sqlx::migrate!();
+    // The bookkeeping of migrations lives with ours, not in somebody's public schema.
+    migrator.create_schema("impact_mirror");
+    migrator.dangerous_set_table_name("impact_mirror._sqlx_migrations");
+    migrator.run_direct(None, &mut conn, false).await.map_err(Error::Migrate)?;
+    conn.close().await.map_err(failed("close a connection"))
+}

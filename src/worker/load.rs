@@ -1,0 +1,198 @@
+//! The step from `ready` to `loaded`: the result is fetched into the spool, checked, and loaded in one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use chrono::TimeDelta;
+use sqlx::Connection;
+
+use super::outcome::{Failure, may_call, settle};
+use super::{Context, soon};
+use crate::clock::Clock;
+use crate::column::ColumnKind;
+use crate::config::Export;
+use crate::error_chain::Chain;
+use crate::export::{Bucket, ExportName, Source};
+use crate::impact::{Download, RemoteJobId};
+use crate::job::Job;
+use crate::mirror::{self, Target};
+use crate::retry::ErrorKind;
+use crate::spool::SpoolFile;
+use crate::store;
+use crate::store::job::{Move, TryAgain};
+use crate::store::load::{Counts, File};
+
+/// What MetaData says of the columns of each export; asked once, for a table that is not there yet.
+#[derive(Debug, Default)]
+pub struct MetaData(Mutex<HashMap<ExportName, Arc<BTreeMap<String, ColumnKind>>>>);
+
+impl MetaData {
+    fn known(&self, export: &ExportName) -> Option<Arc<BTreeMap<String, ColumnKind>>> {
+        self.0.lock().expect("nobody panics while holding it").get(export).cloned()
+    }
+
+    fn keep(&self, export: &ExportName, kinds: BTreeMap<String, ColumnKind>) -> Arc<BTreeMap<String, ColumnKind>> {
+        let kinds = Arc::new(kinds);
+        self.0.lock().expect("nobody panics while holding it").insert(export.clone(), Arc::clone(&kinds));
+        kinds
+    }
+}
+
+pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
+    let started_at = Clock.now();
+    if !may_call(context, job, "download").await? {
+        return Ok(());
+    }
+    let file = match fetch(context, job).await {
+        Ok(Fetched::File(file)) => file,
+        Ok(Fetched::NotReady) => return not_ready(context, job).await,
+        Err(failure) => return settle(context, job, failure).await,
+    };
+    let export = &context.settings.exports[&job.export];
+    let kinds = metadata(context, job, export).await?;
+    let loaded = load(context, job, export, &kinds, &file, started_at).await;
+    match loaded {
+        Ok(counts) => {
+            tracing::info!(
+                row_count = counts.read,
+                inserted = counts.inserted,
+                updated = counts.updated,
+                deleted = counts.deleted,
+                rejected = counts.rejected,
+                "loaded {} rows of {} {}",
+                counts.read,
+                job.export,
+                job.window,
+            );
+            context.wakes.plan.notify_one();
+            Ok(())
+        }
+        Err(Failed::Load(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
+        Err(Failed::Store(error)) if error.is_lease_lost() => Err(error),
+        Err(Failed::Store(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
+    }
+}
+
+enum Fetched {
+    File(SpoolFile),
+    NotReady,
+}
+
+async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
+    let id = RemoteJobId::new(job.remote_job_id.as_deref().expect("a ready job has a remote id"));
+    let call_failed = |error: &_| Failure::call(error, Bucket::Requests);
+    let mut body = match context.client(&job.account).download(&id).await.map_err(|error| call_failed(&error))? {
+        Download::File(body) => body,
+        Download::NotReady(_) => return Ok(Fetched::NotReady),
+    };
+    let spool_failed = |error: &crate::spool::Error| Failure::ours(error.kind(), error);
+    let mut writer = context.spool.writer(job.id.0).await.map_err(|error| spool_failed(&error))?;
+    while let Some(chunk) = body.chunk().await.map_err(|error| call_failed(&error))? {
+        writer.write(&chunk).await.map_err(|error| spool_failed(&error))?;
+    }
+    let file = writer.finish(body.content_length()).await.map_err(|error| spool_failed(&error))?;
+    Ok(Fetched::File(file))
+}
+
+/// Somebody replayed the remote job after it was done: wait for its end.
+async fn not_ready(context: &Context, job: &Job) -> Result<(), store::Error> {
+    let pause = TimeDelta::from_std(context.settings.workers.poll_max).unwrap_or(TimeDelta::minutes(1));
+    let message = "impact.com says that the result is not ready, though it was".to_owned();
+    let again = TryAgain { run_at: soon(context, pause), kind: ErrorKind::Remote, message };
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    store::job::try_again(&mut conn, job, again, context.holder()).await
+}
+
+/// Column types from MetaData, for a report whose table is yet to be made.
+async fn metadata(
+    context: &Context,
+    job: &Job,
+    export: &Export,
+) -> Result<Arc<BTreeMap<String, ColumnKind>>, store::Error> {
+    if let Some(kinds) = context.metadata.known(&job.export) {
+        return Ok(kinds);
+    }
+    let Source::Report(handle) = &export.source else {
+        return Ok(context.metadata.keep(&job.export, BTreeMap::new()));
+    };
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    if store::load::has_columns(&mut conn, &job.export).await? || !may_call(context, job, "metadata").await? {
+        return Ok(context.metadata.keep(&job.export, BTreeMap::new()));
+    }
+    drop(conn);
+    let kinds = match context.client(&job.account).report_columns(handle).await {
+        Ok(answer) => answer.value.kinds(),
+        Err(error) => {
+            tracing::info!(error = %Chain(&error), "no MetaData; the data will tell the types");
+            BTreeMap::new()
+        }
+    };
+    Ok(context.metadata.keep(&job.export, kinds))
+}
+
+enum Failed {
+    Load(mirror::Error),
+    Store(store::Error),
+}
+
+impl From<store::Error> for Failed {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Rows, coverage and the state `loaded`: one transaction.
+async fn load(
+    context: &Context,
+    job: &Job,
+    export: &Export,
+    kinds: &BTreeMap<String, ColumnKind>,
+    file: &SpoolFile,
+    started_at: chrono::DateTime<chrono::Utc>,
+) -> Result<Counts, Failed> {
+    let account = &context.settings.accounts[&job.account];
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    let same = store::load::same_file(&mut tx, job, &file.sha256).await?;
+    let about = File { sha256: file.sha256, bytes: file.bytes, started_at };
+    let load_id = store::load::insert(&mut tx, job, &about).await?;
+    let (counts, rows_per_day) = if let Some(same) = same {
+        let unchanged = same.rows_read - same.rows_rejected;
+        (Counts { read: same.rows_read, unchanged, rejected: same.rows_rejected, ..Counts::default() }, None)
+    } else {
+        let target = Target {
+            schema: &context.settings.database.schema,
+            export: &job.export,
+            account: &job.account,
+            program: &job.program,
+            window: job.window,
+            time_zone: account.time_zone,
+            key: &export.key,
+            date_column: export.date_column.as_deref(),
+            configured: &export.types,
+            metadata: kinds,
+            on_type_conflict: export.on_type_conflict,
+        };
+        let report = mirror::load(&mut tx, &file.path, &target, load_id, Clock.now()).await.map_err(Failed::Load)?;
+        for change in &report.table_changes {
+            tracing::info!("table {}.{}: {change}", target.schema, target.export);
+        }
+        let counts = Counts {
+            read: report.rows_read,
+            inserted: report.rows_inserted,
+            updated: report.rows_updated,
+            deleted: report.rows_deleted,
+            unchanged: report.rows_unchanged,
+            rejected: report.rows_rejected,
+            outside: report.rows_outside,
+            kept_deletions: report.kept_deletions,
+        };
+        (counts, Some(report.rows_per_day))
+    };
+    store::load::finish(&mut tx, load_id, &counts).await?;
+    let as_of = job.as_of.or(job.submitted_at).unwrap_or(started_at);
+    store::load::fill_cells(&mut tx, job, rows_per_day.as_ref(), as_of, account.time_zone, &export.refresh).await?;
+    store::job::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;
+    tx.commit().await.map_err(store::failed("commit a load"))?;
+    Ok(counts)
+}

@@ -1,0 +1,277 @@
+//! What moves jobs: pools of workers that claim a job, do one step of it and write the outcome once.
+//!
+//! The loop and the treatment of errors are here; each step has a file of its own.
+
+mod load;
+mod outcome;
+mod poll;
+mod submit;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt;
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::account::AccountName;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::error_chain::Chain;
+use crate::impact;
+use crate::job::decide::PollPolicy;
+use crate::job::{Job, JobState};
+use crate::retry::backoff;
+use crate::spool::Spool;
+use crate::store;
+use crate::store::job::{Step, Worker};
+use crate::wake::Wakes;
+
+use load::MetaData;
+
+/// A pool looks again after this long, whatever it was told: another replica's work needs no bell.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+
+/// What every step needs.
+#[derive(Debug)]
+pub struct Context {
+    /// Our Postgres.
+    pub pool: PgPool,
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// A client for each account.
+    pub clients: BTreeMap<AccountName, impact::Client>,
+    /// Who we are.
+    pub worker: Worker,
+    /// Where results are fetched to.
+    pub spool: Spool,
+    /// The bells.
+    pub wakes: Arc<Wakes>,
+    /// Steps under way: while there are none, no lease needs a heartbeat.
+    pub busy: AtomicUsize,
+    /// What MetaData said of an export's columns.
+    pub metadata: MetaData,
+}
+
+impl Context {
+    /// The client of an account that the configuration names.
+    fn client(&self, account: &AccountName) -> &impact::Client {
+        self.clients.get(account).expect("only jobs of our accounts are claimed")
+    }
+
+    fn poll_policy(&self) -> PollPolicy {
+        let workers = &self.settings.workers;
+        PollPolicy { first: workers.poll_min, cap: workers.poll_max, deadline: workers.job_deadline }
+    }
+
+    fn holder(&self) -> &str {
+        &self.worker.holder
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        Clock.now()
+    }
+}
+
+/// The two stages of stopping.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Take no new work.
+    pub gently: CancellationToken,
+    /// Hand back what is under way.
+    pub now: CancellationToken,
+}
+
+/// A pool: which jobs it claims and how many workers it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pool {
+    Submit,
+    Poll,
+    Load,
+}
+
+impl Pool {
+    const ALL: [Self; 3] = [Self::Submit, Self::Poll, Self::Load];
+
+    fn size(self, settings: &Settings) -> usize {
+        match self {
+            Self::Submit => settings.workers.submit,
+            Self::Poll => settings.workers.poll,
+            Self::Load => settings.workers.load,
+        }
+    }
+
+    fn bell(self, wakes: &Wakes) -> &Notify {
+        match self {
+            Self::Submit => &wakes.submit,
+            Self::Poll => &wakes.poll,
+            Self::Load => &wakes.load,
+        }
+    }
+
+    const fn states(self) -> &'static [JobState] {
+        match self {
+            Self::Submit => &[JobState::Planned, JobState::Submitting],
+            Self::Poll => &[JobState::Waiting],
+            Self::Load => &[JobState::Ready, JobState::Loading],
+        }
+    }
+
+    async fn claim(self, context: &Context) -> Result<Option<Job>, store::Error> {
+        let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        match self {
+            Self::Submit => match store::job::claim(&mut conn, Step::Recover, &context.worker).await? {
+                Some(job) => Ok(Some(job)),
+                None => store::job::claim_planned(&mut conn, &context.worker).await,
+            },
+            Self::Poll => store::job::claim(&mut conn, Step::Poll, &context.worker).await,
+            Self::Load => store::job::claim(&mut conn, Step::Load, &context.worker).await,
+        }
+    }
+
+    async fn step(self, context: &Context, job: &Job) -> Result<(), store::Error> {
+        if job.attempts > outcome::HOPELESS_ATTEMPTS {
+            return outcome::abandon(context, job).await;
+        }
+        match self {
+            Self::Submit => submit::step(context, job).await,
+            Self::Poll => poll::step(context, job).await,
+            Self::Load => load::step(context, job).await,
+        }
+    }
+
+    /// When there may be work again by the passing of time alone.
+    async fn next_due_at(self, context: &Context) -> Result<Option<DateTime<Utc>>, store::Error> {
+        let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        store::job::next_due_at(&mut conn, self.states(), &context.worker).await
+    }
+}
+
+/// Starts the pools and the heartbeat; they run until told to stop.
+pub fn start(context: &Arc<Context>, tasks: &TaskTracker, stop: &Stop) {
+    for pool in Pool::ALL {
+        for _ in 0..pool.size(&context.settings) {
+            tasks.spawn(work(pool, Arc::clone(context), stop.clone()));
+        }
+    }
+    tasks.spawn(heartbeat(Arc::clone(context), stop.clone()));
+}
+
+async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
+    let mut failures = 0;
+    while !stop.gently.is_cancelled() {
+        let pause = match pool.claim(&context).await {
+            Ok(Some(job)) => {
+                failures = 0;
+                pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
+                run(pool, &context, job, &stop).await;
+                continue;
+            }
+            Ok(None) => {
+                failures = 0;
+                until_next(pool, &context).await
+            }
+            Err(error) => {
+                failures += 1;
+                if failures == 1 {
+                    tracing::warn!(error = %Chain(&error), ?pool, "cannot claim work; trying again");
+                }
+                backoff(failures, Duration::from_millis(200), Duration::from_secs(10), 1.0)
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.gently.cancelled() => break,
+            () = pool.bell(&context.wakes).notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn until_next(pool: Pool, context: &Context) -> Duration {
+    match pool.next_due_at(context).await {
+        Ok(Some(at)) => {
+            let left = (at - context.now()).to_std().unwrap_or(Duration::ZERO);
+            // Due by the database's clock but not claimable (budget, order of submission): do not spin.
+            left.clamp(Duration::from_millis(250), LOOK_AGAIN)
+        }
+        Ok(None) | Err(_) => LOOK_AGAIN,
+    }
+}
+
+/// Runs one step of a claimed job, unless a shutdown takes it away.
+async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
+    let span = tracing::info_span!(
+        "step",
+        job.id = job.id.0,
+        job.export = %job.export,
+        job.account = %job.account,
+        job.program = %job.program,
+        job.window = %job.window,
+        job.state = %job.state,
+        job.attempts = job.attempts,
+    );
+    context.busy.fetch_add(1, Ordering::Relaxed);
+    let outcome = tokio::select! {
+        biased;
+        () = stop.now.cancelled() => give_back(context, &job).await,
+        outcome = AssertUnwindSafe(pool.step(context, &job)).catch_unwind() => match outcome {
+            Ok(outcome) => outcome,
+            Err(_panic) => outcome::after_panic(context, &job).await,
+        },
+    }
+    .map_err(|error| (job.id, error));
+    context.busy.fetch_sub(1, Ordering::Relaxed);
+    let _entered = span.entered();
+    match outcome {
+        Ok(()) => {}
+        Err((_, error)) if error.is_lease_lost() => {
+            tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
+        }
+        Err((_, error)) => {
+            // The lease runs out and the step is repeated.
+            tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
+        }
+    }
+}
+
+async fn give_back(context: &Context, job: &Job) -> Result<(), store::Error> {
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    store::job::hand_back(&mut conn, job, context.holder()).await
+}
+
+async fn heartbeat(context: Arc<Context>, stop: Stop) {
+    let every = context.worker.lease / 3;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.now.cancelled() => break,
+            () = tokio::time::sleep(every) => {}
+        }
+        if context.busy.load(Ordering::Relaxed) == 0 {
+            if stop.gently.is_cancelled() {
+                break;
+            }
+            continue;
+        }
+        let renewed = async {
+            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+            store::job::heartbeat(&mut conn, &context.worker).await
+        };
+        if let Err(error) = renewed.instrument(tracing::info_span!("heartbeat")).await {
+            tracing::warn!(error = %Chain(&error), "cannot renew leases");
+        }
+    }
+}
+
+/// A moment from now.
+fn soon(context: &Context, delay: TimeDelta) -> DateTime<Utc> {
+    context.now() + delay
+}

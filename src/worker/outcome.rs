@@ -1,0 +1,194 @@
+//! What a failed step leads to: the one place where an error's class becomes a write.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use sqlx::Connection;
+
+use super::Context;
+use crate::error_chain::Chain;
+use crate::export::Bucket;
+use crate::impact;
+use crate::job::decide::{AfterError, OrderBy, after_error};
+use crate::job::{Job, JobState};
+use crate::retry::ErrorKind;
+use crate::store;
+use crate::store::job::{Move, OrderAgain, TryAgain};
+
+/// A job claimed so often at one state, without even an error to show, takes its worker down with it.
+pub(super) const HOPELESS_ATTEMPTS: u32 = 12;
+
+/// A failed call or file, ready to be judged.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The class.
+    pub kind: ErrorKind,
+    /// With all causes.
+    pub message: String,
+    /// What impact.com asked for.
+    pub retry_after: Option<Duration>,
+    /// The bucket that a 429 closes.
+    pub bucket: Bucket,
+    /// Whether an order may be out all the same.
+    pub is_unknown: bool,
+}
+
+impl Failure {
+    /// A failed call that was charged to `bucket`.
+    pub fn call(error: &impact::Error, bucket: Bucket) -> Self {
+        Self {
+            kind: error.kind(),
+            message: Chain(error).to_string(),
+            retry_after: error.retry_after(),
+            bucket,
+            is_unknown: error.may_have_taken_effect(),
+        }
+    }
+
+    /// The same, where the failed call was not the order itself.
+    pub fn known(self) -> Self {
+        Self { is_unknown: false, ..self }
+    }
+
+    /// A failure on our side of the wire.
+    pub fn ours(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
+        Self {
+            kind,
+            message: Chain(error).to_string(),
+            retry_after: None,
+            bucket: Bucket::Requests,
+            is_unknown: false,
+        }
+    }
+}
+
+/// Writes what a failure leads to.
+pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Result<(), store::Error> {
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    let holder = context.holder();
+    let now = context.now();
+    let Failure { kind, message, retry_after, bucket, is_unknown } = failure;
+
+    let mut next = after_error(job, kind, retry_after, now);
+    if kind == ErrorKind::Throttled {
+        let until = store::quota::close(&mut tx, &job.account, bucket, retry_after).await?;
+        tracing::warn!(%bucket, %until, "impact.com throttles: the bucket sleeps");
+        next = AfterError::TryAgain { at: until };
+    }
+    match next {
+        AfterError::TryAgain { at } => {
+            tracing::warn!(error = message, %at, "step failed; to be tried again");
+            put_off(&mut tx, job, TryAgain { run_at: at, kind, message }, is_unknown, holder).await?;
+        }
+        AfterError::OrderAgain { by } => {
+            tracing::warn!(error = message, ?by, "the result is gone; to be ordered again");
+            order_again(&mut tx, job, by, now, message, holder).await?;
+        }
+        AfterError::PauseAccount => {
+            if store::account::pause(&mut tx, &job.account, kind, &message).await? {
+                tracing::error!(error = message, account = %job.account, "account paused: its credential is refused");
+            }
+            put_off(&mut tx, job, TryAgain { run_at: now, kind, message }, is_unknown, holder).await?;
+        }
+        AfterError::PauseExport => {
+            if store::account::pause_export(&mut tx, &job.export, &job.account, &message).await? {
+                tracing::error!(error = message, export = %job.export, account = %job.account, "export paused: impact.com forbids it");
+            }
+            put_off(&mut tx, job, TryAgain { run_at: now, kind, message }, is_unknown, holder).await?;
+        }
+        AfterError::GiveUp => {
+            tracing::error!(error = message, %kind, "job failed");
+            give_up(&mut tx, job, kind, message, holder).await?;
+        }
+    }
+    tx.commit().await.map_err(store::failed("commit the outcome of a step"))?;
+    context.wakes.plan.notify_one();
+    Ok(())
+}
+
+/// Leaves the job for later: where it stands, or, when an order certainly is not out, back at `planned`.
+async fn put_off(
+    conn: &mut sqlx::PgConnection,
+    job: &Job,
+    again: TryAgain,
+    is_unknown: bool,
+    holder: &str,
+) -> Result<(), store::Error> {
+    if job.state == JobState::Submitting && !job.resumed && !is_unknown {
+        let TryAgain { run_at, kind, message } = again;
+        let back = Move::Planned { order: None, run_at, kind: Some(kind), why: message };
+        return store::job::advance(conn, job, back, holder).await;
+    }
+    store::job::try_again(conn, job, again, holder).await
+}
+
+/// Sends the job back to be ordered by Replay, or by a new submission.
+pub(super) async fn order_again(
+    conn: &mut sqlx::PgConnection,
+    job: &Job,
+    by: OrderBy,
+    now: chrono::DateTime<chrono::Utc>,
+    why: String,
+    holder: &str,
+) -> Result<(), store::Error> {
+    let remote_job_id = job.remote_job_id.clone().or_else(|| job.replay_of.clone());
+    if by == OrderBy::Submission
+        && let Some(remote_job_id) = &remote_job_id
+    {
+        store::job::forget_remote(conn, &job.account, remote_job_id).await?;
+    }
+    let order = Some(OrderAgain { by, remote_job_id });
+    store::job::advance(conn, job, Move::Planned { order, run_at: now, kind: None, why }, holder).await
+}
+
+/// Ends the job and marks its cells.
+pub(super) async fn give_up(
+    conn: &mut sqlx::PgConnection,
+    job: &Job,
+    kind: ErrorKind,
+    message: String,
+    holder: &str,
+) -> Result<(), store::Error> {
+    store::load::fail_cells(conn, job).await?;
+    store::job::advance(conn, job, Move::Failed { kind, message }, holder).await
+}
+
+/// A panic is a failed attempt.
+pub(super) async fn after_panic(context: &Context, job: &Job) -> Result<(), store::Error> {
+    let failure = Failure {
+        kind: ErrorKind::Internal,
+        message: "a bug: the step panicked; the log has the place".to_owned(),
+        retry_after: None,
+        bucket: Bucket::Requests,
+        is_unknown: true,
+    };
+    settle(context, job, failure).await
+}
+
+/// Ends a job whose workers keep dying.
+pub(super) async fn abandon(context: &Context, job: &Job) -> Result<(), store::Error> {
+    let message = format!("begun {} times at {} and never brought to an end", job.attempts - 1, job.state);
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    tracing::error!(error = message, "job failed");
+    give_up(&mut tx, job, ErrorKind::Internal, message, context.holder()).await?;
+    tx.commit().await.map_err(store::failed("commit the end of a job"))
+}
+
+/// Charges a call that is not an order to the hourly bucket. `false`: the job was put off until there is room.
+pub(super) async fn may_call(context: &Context, job: &Job, call: &'static str) -> Result<bool, store::Error> {
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    let charge =
+        store::quota::Charge { account: &job.account, bucket: Bucket::Requests, call, job: Some(job.id) };
+    let charged = store::quota::charge(&mut tx, charge).await?;
+    if let store::quota::Charged::No { until } = charged {
+        let message = format!("the hourly requests of account {} are spent", job.account);
+        let run_at = until + TimeDelta::milliseconds(100);
+        store::job::try_again(&mut tx, job, TryAgain { run_at, kind: ErrorKind::Throttled, message }, context.holder())
+            .await?;
+    }
+    tx.commit().await.map_err(store::failed("commit a charge"))?;
+    Ok(charged == store::quota::Charged::Yes)
+}

@@ -1,0 +1,76 @@
+//! The step from `waiting` to `ready`: a look at the remote job.
+
+use sqlx::Connection;
+
+use super::Context;
+use super::outcome::{Failure, give_up, may_call, order_again, settle};
+use crate::export::Bucket;
+use crate::impact::{RemoteJob, RemoteJobId, RemoteStatus};
+use crate::job::Job;
+use crate::job::decide::{AfterPoll, OrderBy, Seen, SeenStatus, after_poll};
+use crate::retry::ErrorKind;
+use crate::store;
+use crate::store::job::{Move, Polled};
+
+pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
+    if !may_call(context, job, "job").await? {
+        return Ok(());
+    }
+    let id = RemoteJobId::new(job.remote_job_id.as_deref().expect("a waiting job has a remote id"));
+    let remote = match context.client(&job.account).job(&id).await {
+        Ok(answer) => answer.value,
+        Err(error) => {
+            let mut failure = Failure::call(&error, Bucket::Requests);
+            if failure.kind == ErrorKind::Permanent {
+                failure.kind = ErrorKind::Expired; // 404: impact.com has forgotten the job
+            }
+            return settle(context, job, failure).await;
+        }
+    };
+    let next = after_poll(job, &seen(&remote), context.now(), &context.poll_policy());
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    let polled = Polled {
+        remote_status: remote.status_text,
+        remote_percent: remote.percent,
+        records_processed: remote.records_processed,
+    };
+    store::job::keep_poll(&mut tx, job, &polled).await?;
+    match next {
+        AfterPoll::PollAgain { at } => store::job::poll_again(&mut tx, job, at).await?,
+        AfterPoll::Ready { as_of, completed_at } => {
+            store::job::advance(&mut tx, job, Move::Ready { as_of, completed_at }, context.holder()).await?;
+        }
+        AfterPoll::Replay { why } => {
+            tracing::warn!(reason = why, "to be replayed");
+            order_again(&mut tx, job, OrderBy::Replay, context.now(), why, context.holder()).await?;
+        }
+        AfterPoll::GiveUp { kind, message } => {
+            tracing::error!(error = message, %kind, "job failed");
+            give_up(&mut tx, job, kind, message, context.holder()).await?;
+        }
+    }
+    tx.commit().await.map_err(store::failed("commit a poll"))?;
+    context.wakes.load.notify_one();
+    context.wakes.submit.notify_one();
+    context.wakes.plan.notify_one();
+    Ok(())
+}
+
+/// A remote job reduced to what decisions need.
+pub(super) fn seen(remote: &RemoteJob) -> Seen {
+    let (status, done_at) = match remote.status {
+        RemoteStatus::Queued | RemoteStatus::Running | RemoteStatus::Unknown => (SeenStatus::UnderWay, None),
+        RemoteStatus::Completed => (SeenStatus::Completed, remote.completed_at),
+        RemoteStatus::Error => (SeenStatus::Trouble, remote.failed_at),
+        RemoteStatus::Failed => (SeenStatus::Dead, remote.failed_at),
+        RemoteStatus::Cancelled => (SeenStatus::Dead, remote.cancelled_at),
+    };
+    Seen {
+        status,
+        created_at: remote.created_at,
+        started_at: remote.started_at,
+        done_at,
+        message: remote.message.clone(),
+    }
+}

@@ -1,0 +1,257 @@
+//! The step from `planned` to `waiting`: an order goes out, or one whose end is unknown is looked for.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::Connection;
+
+use super::outcome::{Failure, give_up, may_call, order_again, settle};
+use super::{Context, poll, soon};
+use crate::error_chain::Chain;
+use crate::export::Bucket;
+use crate::impact::{self, RemoteJob, RemoteJobId};
+use crate::job::Job;
+use crate::job::decide::{AfterLookup, OrderBy, SeenStatus, adopt_replay, adopt_submission};
+use crate::retry::ErrorKind;
+use crate::store;
+use crate::store::job::{Move, TryAgain};
+
+/// The first look at a remote job follows its order by the shortest poll pause.
+fn first_poll_at(context: &Context) -> DateTime<Utc> {
+    soon(context, TimeDelta::from_std(context.settings.workers.poll_min).unwrap_or(TimeDelta::seconds(2)))
+}
+
+pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
+    match (&job.replay_of, job.resumed) {
+        (None, false) => submit(context, job).await,
+        (Some(id), false) => replay(context, job, &RemoteJobId::new(id)).await,
+        (None, true) => find_submission(context, job).await,
+        (Some(_), true) => find_replay(context, job).await,
+    }
+}
+
+async fn submit(context: &Context, job: &Job) -> Result<(), store::Error> {
+    let began = tokio::time::Instant::now();
+    let answer = match context.client(&job.account).submit(&job.request).await {
+        Ok(answer) => answer,
+        Err(error) => return settle(context, job, Failure::call(&error, job.bucket)).await,
+    };
+    let id = answer.value.id.as_str().to_owned();
+    let asked_at = answer.server_date.map(|date| date - elapsed(began));
+    tracing::info!(remote_job_id = id, "ordered {} {} of {}", job.export, job.window, job.account);
+    follow(context, job, Followed { id, asked_at, as_of: None, note: "" }).await
+}
+
+async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), store::Error> {
+    let client = context.client(&job.account);
+    if !may_call(context, job, "job").await? {
+        return Ok(());
+    }
+    let base = match client.job(id).await {
+        Ok(answer) => answer.value,
+        Err(error) if is_refusal(&error) => return replay_refused(context, job, &error).await,
+        Err(error) => return settle(context, job, Failure::call(&error, Bucket::Requests).known()).await,
+    };
+    let seen = poll::seen(&base);
+    if seen.status == SeenStatus::UnderWay {
+        return follow_running(context, job, &base).await;
+    }
+    {
+        let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        store::job::keep_replay_base(&mut conn, job, id.as_str(), seen.done_at).await?;
+    }
+    let began = tokio::time::Instant::now();
+    match client.replay(id).await {
+        Ok(answer) => {
+            let new = answer.value.id.as_str().to_owned();
+            let asked_at = answer.server_date.map(|date| date - elapsed(began));
+            tracing::info!(remote_job_id = new, "replayed {} {} of {}", job.export, job.window, job.account);
+            follow(context, job, Followed { id: new, asked_at, as_of: None, note: "by Replay" }).await
+        }
+        Err(error) if is_refusal(&error) => {
+            // Refused while it runs, or for good: the job itself tells which.
+            match client.job(id).await {
+                Ok(answer) if poll::seen(&answer.value).status == SeenStatus::UnderWay => {
+                    follow_running(context, job, &answer.value).await
+                }
+                Ok(_) | Err(_) => replay_refused(context, job, &error).await,
+            }
+        }
+        Err(error) => settle(context, job, Failure::call(&error, job.bucket)).await,
+    }
+}
+
+/// Whether impact.com says that this remote job cannot be replayed, rather than that nothing can.
+fn is_refusal(error: &impact::Error) -> bool {
+    match error.kind() {
+        ErrorKind::Forbidden | ErrorKind::Permanent | ErrorKind::Expired | ErrorKind::Remote => true,
+        ErrorKind::Transient
+        | ErrorKind::Throttled
+        | ErrorKind::Credentials
+        | ErrorKind::BadFile
+        | ErrorKind::Database
+        | ErrorKind::Internal => false,
+    }
+}
+
+/// Replay was refused: submit again, once (design §10).
+async fn replay_refused(context: &Context, job: &Job, error: &impact::Error) -> Result<(), store::Error> {
+    let message = Chain(error).to_string();
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    if job.resubmits == 0 {
+        tracing::warn!(error = message, "Replay refused; to be submitted anew");
+        let why = format!("Replay refused: {message}");
+        order_again(&mut tx, job, OrderBy::Submission, context.now(), why, context.holder()).await?;
+    } else {
+        tracing::error!(error = message, "job failed: Replay refused, and a new submission led back here");
+        let message = format!("Replay refused, after a new submission too: {message}");
+        give_up(&mut tx, job, ErrorKind::Expired, message, context.holder()).await?;
+    }
+    tx.commit().await.map_err(store::failed("commit a refusal"))?;
+    context.wakes.submit.notify_one();
+    Ok(())
+}
+
+/// Somebody else replayed the job a moment ago: its run serves us too, and is as new as its beginning.
+async fn follow_running(context: &Context, job: &Job, running: &RemoteJob) -> Result<(), store::Error> {
+    let as_of = running.started_at.or(running.created_at);
+    let id = running.id.as_str().to_owned();
+    follow(context, job, Followed { id, asked_at: None, as_of, note: "it was under way already" }).await
+}
+
+/// Looks for a submission whose reply was lost, before anything is ordered again.
+async fn find_submission(context: &Context, job: &Job) -> Result<(), store::Error> {
+    match find_in_list(context, job).await? {
+        Found::Adopt(id) => adopt(context, job, id).await,
+        Found::Nothing => back_to_planned(context, job).await,
+        Found::Settled => Ok(()),
+    }
+}
+
+/// Looks whether a Replay whose reply was lost took effect.
+async fn find_replay(context: &Context, job: &Job) -> Result<(), store::Error> {
+    let Some(replayed) = &job.remote_job_id else {
+        return back_to_planned(context, job).await; // its base was not read yet, so it never went out
+    };
+    if !may_call(context, job, "job").await? {
+        return Ok(());
+    }
+    let read = match context.client(&job.account).job(&RemoteJobId::new(replayed)).await {
+        Ok(answer) => answer.value,
+        Err(error) if is_refusal(&error) => return replay_refused(context, job, &error).await,
+        Err(error) => return settle(context, job, Failure::call(&error, Bucket::Requests)).await,
+    };
+    match adopt_replay(job, replayed, &poll::seen(&read), context.now()) {
+        AfterLookup::Adopt(id) => adopt(context, job, id).await,
+        AfterLookup::LookAgain { at } => {
+            let message = "the reply to a Replay was lost; nothing moved yet".to_owned();
+            let again = TryAgain { run_at: at, kind: ErrorKind::Transient, message };
+            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+            store::job::try_again(&mut conn, job, again, context.holder()).await
+        }
+        // Where a Replay makes a new job, the old one never moves (impact-api §2.7).
+        AfterLookup::OrderAgain => find_submission(context, job).await,
+    }
+}
+
+/// What a look at the account's job list leads to.
+enum Found {
+    Adopt(String),
+    Nothing,
+    /// The look itself failed, and that was written.
+    Settled,
+}
+
+async fn find_in_list(context: &Context, job: &Job) -> Result<Found, store::Error> {
+    if !may_call(context, job, "jobs").await? {
+        return Ok(Found::Settled);
+    }
+    let now = context.now();
+    let submitted_at = job.submitted_at.unwrap_or(now);
+    let listed = context
+        .client(&job.account)
+        .jobs(submitted_at - TimeDelta::hours(1), now + TimeDelta::hours(1))
+        .await;
+    let answer = match listed {
+        Ok(answer) => answer,
+        Err(error) => {
+            settle(context, job, Failure::call(&error, Bucket::Requests)).await?;
+            return Ok(Found::Settled);
+        }
+    };
+    let skew = answer.server_date.map_or(TimeDelta::zero(), |date| date - now);
+    let ours: Vec<RemoteJob> = answer.value.into_iter().filter(|remote| could_be(job, remote)).collect();
+    let ids: Vec<String> = ours.iter().map(|remote| remote.id.as_str().to_owned()).collect();
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let known = store::job::known_remote(&mut conn, &job.account, &ids).await?;
+    let unknown: Vec<_> = ours
+        .into_iter()
+        .map(|remote| (remote.id.as_str().to_owned(), remote.created_at))
+        .filter(|(id, _)| !known.contains(id))
+        .collect();
+    Ok(match adopt_submission(job, &unknown, skew) {
+        AfterLookup::Adopt(id) => Found::Adopt(id),
+        AfterLookup::LookAgain { .. } | AfterLookup::OrderAgain => Found::Nothing,
+    })
+}
+
+/// Whether a listed job is of the type and program that we ordered (impact-api §2.5).
+fn could_be(job: &Job, remote: &RemoteJob) -> bool {
+    let type_fits = remote.job_type.as_deref().is_none_or(|job_type| match job.bucket {
+        Bucket::ClickExport => job_type.eq_ignore_ascii_case("ClickExport"),
+        Bucket::ReportExport => job_type.eq_ignore_ascii_case("ApiReport"),
+        Bucket::Requests => false,
+    });
+    type_fits && (remote.program.is_none() || remote.program == job.program)
+}
+
+async fn adopt(context: &Context, job: &Job, id: String) -> Result<(), store::Error> {
+    tracing::info!(remote_job_id = id, "adopted the remote job of an order whose reply was lost");
+    follow(context, job, Followed { id, asked_at: None, as_of: None, note: "adopted: the reply to the order was lost" })
+        .await
+}
+
+async fn back_to_planned(context: &Context, job: &Job) -> Result<(), store::Error> {
+    tracing::info!("no trace of the order at impact.com; to be ordered again");
+    let back = Move::Planned {
+        order: None,
+        run_at: context.now(),
+        kind: None,
+        why: "no trace of the order at impact.com".to_owned(),
+    };
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    store::job::advance(&mut conn, job, back, context.holder()).await?;
+    context.wakes.submit.notify_one();
+    Ok(())
+}
+
+/// A remote job to follow from now on.
+struct Followed {
+    id: String,
+    /// When it was asked for, by impact.com's clock.
+    asked_at: Option<DateTime<Utc>>,
+    /// When its run began, where it was under way before our order.
+    as_of: Option<DateTime<Utc>>,
+    note: &'static str,
+}
+
+async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), store::Error> {
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    store::job::remember_remote(&mut tx, &job.account, &followed.id, &job.request).await?;
+    let waiting = Move::Waiting {
+        remote_job_id: followed.id,
+        submitted_remote_at: followed.asked_at,
+        as_of: followed.as_of,
+        run_at: first_poll_at(context),
+        note: followed.note,
+    };
+    store::job::advance(&mut tx, job, waiting, context.holder()).await?;
+    tx.commit().await.map_err(store::failed("commit an order"))?;
+    context.wakes.poll.notify_one();
+    context.wakes.submit.notify_one();
+    Ok(())
+}
+
+fn elapsed(began: tokio::time::Instant) -> TimeDelta {
+    TimeDelta::from_std(began.elapsed()).unwrap_or(TimeDelta::zero())
+}
