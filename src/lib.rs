@@ -8,4 +8,6 @@ pub mod column;
 pub mod config;
 pub mod error_chain;
 pub mod export;
+pub mod impact;
 pub mod retry;
+pub mod spool;
