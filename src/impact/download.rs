@@ -1,0 +1,199 @@
+//! Fetches the result of a job: redirects by hand, and a look at the first bytes (impact-api §2.6, §8.5).
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use chrono_tz::Tz;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::{Method, Response, StatusCode};
+
+use super::address::Address;
+use super::error::{Call, Error};
+use super::job::{RemoteJob, RemoteJobId};
+use super::redirect;
+use super::transport::{Transport, next_chunk, within};
+use super::wire::Document;
+
+/// The most redirects that are followed.
+const MOST_HOPS: usize = 5;
+
+/// The most bytes that are held back to tell an answer about the job from a file.
+const PEEK_BYTES: usize = 64 << 10;
+
+/// The most decoded bytes of a result file; a longer one is a decompression bomb.
+const FILE_BYTES: u64 = 64 << 30;
+
+/// What Download answered.
+#[derive(Debug)]
+pub enum Download {
+    /// The file; its bytes are still to be read.
+    File(Body),
+    /// No file yet; the job as it stands.
+    NotReady(Box<RemoteJob>),
+}
+
+/// The bytes of a result file, as they arrive. Reading waits for each piece at most as long as a dead line would need to be
+/// noticed, and for the whole as long as it takes.
+pub struct Body {
+    response: Box<Response>,
+    call: Call,
+    /// Read already, not handed out yet.
+    ahead: Bytes,
+    /// Decoded bytes that may still come.
+    left_bytes: u64,
+}
+
+impl Body {
+    fn new(call: Call, response: Response) -> Self {
+        Self { response: Box::new(response), call, ahead: Bytes::new(), left_bytes: FILE_BYTES }
+    }
+
+    /// The length in bytes that the file must have; none where it is unknown, as under a content encoding.
+    pub fn content_length(&self) -> Option<u64> {
+        self.response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+    }
+
+    /// The type that the server gives; it varies and proves nothing (impact-api §8.5).
+    pub fn content_type(&self) -> Option<&str> {
+        self.response.headers().get(CONTENT_TYPE)?.to_str().ok()
+    }
+
+    /// The next bytes; none at the end. A body that is cut off is an error, not an end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if !self.ahead.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.ahead)));
+        }
+        self.pull().await
+    }
+
+    /// The next bytes from the network.
+    async fn pull(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(chunk) = next_chunk(self.call, &mut self.response).await? else { return Ok(None) };
+        match self.left_bytes.checked_sub(chunk.len() as u64) {
+            Some(left) => self.left_bytes = left,
+            None => return Err(Error::TooLarge { call: self.call, limit_bytes: FILE_BYTES }),
+        }
+        Ok(Some(chunk))
+    }
+
+    /// Reads ahead until the first bytes tell whether this can be an answer about the job. Gives the whole of a short
+    /// body that starts like JSON or a page, else nothing.
+    async fn peek(&mut self) -> Result<Option<Bytes>, Error> {
+        let mut ahead = BytesMut::new();
+        let mut whole = false;
+        while ahead.len() < PEEK_BYTES {
+            let Some(chunk) = self.pull().await? else {
+                whole = true;
+                break;
+            };
+            ahead.extend_from_slice(&chunk);
+            if first_byte(&ahead).is_some_and(|first| !b"{[<".contains(&first)) {
+                break;
+            }
+        }
+        self.ahead = ahead.freeze();
+        let starts_like_an_answer = first_byte(&self.ahead).is_some_and(|first| b"{[<".contains(&first));
+        let is_page = first_byte(&self.ahead) == Some(b'<');
+        Ok((starts_like_an_answer && (whole || is_page)).then(|| self.ahead.clone()))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("content_length", &self.content_length())
+            .field("content_type", &self.content_type())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first byte that is neither blank nor part of a byte order mark.
+fn first_byte(head: &[u8]) -> Option<u8> {
+    let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+    head.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// Asks for the result. Where storage refuses the signed URL, which is short-lived, a fresh one is asked for once.
+pub(super) async fn download(
+    address: &Address,
+    transport: &Transport,
+    zone: Tz,
+    id: &RemoteJobId,
+) -> Result<Download, Error> {
+    match attempt(address, transport, zone, id).await {
+        Err(Error::Expired(refusal)) if refusal.call == Call::Storage => attempt(address, transport, zone, id).await,
+        answered => answered,
+    }
+}
+
+async fn attempt(address: &Address, transport: &Transport, zone: Tz, id: &RemoteJobId) -> Result<Download, Error> {
+    let mut from = address.path(Call::Download, &["Jobs", id.as_str(), "Download"])?;
+    let mut call = Call::Download;
+    let mut response = transport.ask(call, Method::GET, from.clone()).await?;
+    let mut hops = 0;
+    while is_redirect(response.status()) {
+        if hops == MOST_HOPS {
+            return Err(Error::TooManyRedirects { hops });
+        }
+        hops += 1;
+        let Some(location) = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()) else {
+            return Err(Error::Unreadable { call, problem: "it redirects to nowhere".to_owned() });
+        };
+        from = redirect::target(address.base(), &from, location)?;
+        call = Call::Storage;
+        response = transport.fetch(from.clone()).await?;
+    }
+    match response.status() {
+        StatusCode::OK => file_or_job(call, response, transport, zone, id).await,
+        StatusCode::ACCEPTED if call == Call::Download => {
+            let answer = within(call, transport.patience.envelope, transport.read_envelope(call, response)).await?;
+            let job = answer.value.fields().and_then(|fields| RemoteJob::read(fields, zone, &transport.cleaner));
+            Ok(Download::NotReady(Box::new(job.unwrap_or_else(|| RemoteJob::unknown(id.clone())))))
+        }
+        _ => Err(transport.refusal(call, response).await),
+    }
+}
+
+/// Tells a file from an answer about the job that came with status 200 all the same (impact-api §2.6).
+async fn file_or_job(
+    call: Call,
+    response: Response,
+    transport: &Transport,
+    zone: Tz,
+    id: &RemoteJobId,
+) -> Result<Download, Error> {
+    if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let problem = format!("it has the content encoding {encoding:?}, which was not asked for");
+        return Err(Error::Unreadable { call, problem });
+    }
+    let mut body = Body::new(call, response);
+    let Some(head) = within(call, transport.patience.envelope, body.peek()).await? else {
+        return Ok(Download::File(body));
+    };
+    let document = Document::read(&head);
+    let message = || transport.cleaner.of_body(&document, &head, "it gave no reason");
+    if matches!(document, Document::Html) {
+        return Err(Error::HtmlPage { message: message() });
+    }
+    let Some(fields) = document.fields() else { return Ok(Download::File(body)) };
+    if fields.is_error_envelope() {
+        return Err(Error::ErrorEnvelope { message: message() });
+    }
+    let is_job = fields.text("Status").is_some()
+        && fields.text("Id").is_some_and(|named| named.eq_ignore_ascii_case(id.as_str()));
+    match RemoteJob::read(fields, zone, &transport.cleaner) {
+        Some(job) if is_job => Ok(Download::NotReady(Box::new(job))),
+        Some(_) | None => Ok(Download::File(body)),
+    }
+}
+
+const fn is_redirect(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    )
+}

@@ -1,0 +1,195 @@
+//! Sends a request and reads a bounded answer; turns every status into a typed error.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::{Method, Response, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::address::Address;
+use super::error::{Call, Error, Refusal};
+use super::limits::{Answer, Limits, server_date};
+use super::message::Cleaner;
+use super::redirect;
+use super::wire::Document;
+use crate::account::AccountSid;
+use crate::config;
+
+/// The most decoded bytes of an envelope.
+pub(super) const ENVELOPE_BYTES: u64 = 16 << 20;
+
+/// The most bytes of an error body that are looked at.
+const ERROR_BYTES: u64 = 64 << 10;
+
+/// How long we wait for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For a connection.
+    pub(super) connect: Duration,
+    /// For a whole envelope.
+    pub(super) envelope: Duration,
+    /// For the next bytes of a file.
+    pub(super) idle: Duration,
+}
+
+impl Patience {
+    /// What we use in earnest.
+    pub(super) const USUAL: Self =
+        Self { connect: Duration::from_secs(10), envelope: Duration::from_mins(1), idle: Duration::from_mins(1) };
+}
+
+/// The HTTP client with one account's credential.
+pub(super) struct Transport {
+    http: reqwest::Client,
+    sid: AccountSid,
+    token: SecretString,
+    version: reqwest::header::HeaderValue,
+    pub(super) cleaner: Cleaner,
+    pub(super) patience: Patience,
+}
+
+impl Transport {
+    /// A client that follows no redirects by itself and asks no proxy for loopback.
+    pub(super) fn new(account: &config::Account, address: &Address, patience: Patience) -> Result<Self, Error> {
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("impact-mirror/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .gzip(true)
+            .connect_timeout(patience.connect)
+            .read_timeout(patience.idle);
+        if redirect::is_loopback(address.base()) {
+            http = http.no_proxy();
+        }
+        Ok(Self {
+            http: http.build().map_err(|source| Error::Setup { source })?,
+            sid: account.sid.clone(),
+            token: account.auth_token.clone(),
+            version: address.version(),
+            cleaner: Cleaner::new(&account.sid, &account.auth_token),
+            patience,
+        })
+    }
+
+    /// Asks for an envelope and reads it whole.
+    pub(super) async fn envelope(&self, call: Call, method: Method, url: Url) -> Result<Answer<Document>, Error> {
+        within(call, self.patience.envelope, async {
+            let response = self.ask(call, method, url).await?;
+            if !response.status().is_success() {
+                return Err(self.refusal(call, response).await);
+            }
+            self.read_envelope(call, response).await
+        })
+        .await
+    }
+
+    /// Sends a request with the credential and waits for the head of the answer.
+    pub(super) async fn ask(&self, call: Call, method: Method, url: Url) -> Result<Response, Error> {
+        let request = self
+            .http
+            .request(method, url)
+            .basic_auth(self.sid.as_str(), Some(self.token.expose_secret()))
+            .header(ACCEPT, "application/json")
+            .header("IR-Version", self.version.clone());
+        request.send().await.map_err(|error| unsent_or_unanswered(call, error))
+    }
+
+    /// Fetches from storage, without the credential: it would leak, and storage refuses a second one (impact-api §2.6).
+    pub(super) async fn fetch(&self, url: Url) -> Result<Response, Error> {
+        self.http.get(url).send().await.map_err(|error| unsent_or_unanswered(Call::Storage, error))
+    }
+
+    /// Reads a successful answer; one that says `Status: ERROR` is refused all the same (impact-api §5.2).
+    pub(super) async fn read_envelope(&self, call: Call, response: Response) -> Result<Answer<Document>, Error> {
+        let status = response.status();
+        let server_date = server_date(response.headers());
+        let limits = limits(response.headers());
+        let body = read(call, response, ENVELOPE_BYTES).await?;
+        let document = Document::read(&body);
+        if document.fields().is_some_and(super::wire::Fields::is_error_envelope) {
+            let message = self.cleaner.of_body(&document, &body, "it gave no reason");
+            return Err(Error::Refused(Refusal { call, status: status.as_u16(), message, limits }));
+        }
+        Ok(Answer { value: document, server_date, limits })
+    }
+
+    /// What an unsuccessful answer means (impact-api §5.2). A body that cannot be read costs only its words.
+    pub(super) async fn refusal(&self, call: Call, response: Response) -> Error {
+        let status = response.status();
+        let limits = limits(response.headers());
+        let reading = read_head(response, ERROR_BYTES);
+        let body = tokio::time::timeout(self.patience.envelope, reading).await.unwrap_or_default();
+        let fallback = status.canonical_reason().unwrap_or("it gave no reason");
+        let message = self.cleaner.of_body(&Document::read(&body), &body, fallback);
+        by_status(Refusal { call, status: status.as_u16(), message, limits }, status)
+    }
+}
+
+fn by_status(refusal: Refusal, status: StatusCode) -> Error {
+    let gone = matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE);
+    match status.as_u16() {
+        200..=399 => Error::Unreadable { call: refusal.call, problem: format!("unexpected status {status}") },
+        408 | 425 => Error::Server(refusal),
+        400..=499 if refusal.call == Call::Storage => match status.as_u16() {
+            429 => Error::Server(refusal),
+            _ => Error::Expired(refusal),
+        },
+        401 => Error::Credentials(refusal),
+        403 | 404 | 410 if gone && refusal.call == Call::Download => Error::Expired(refusal),
+        403 => Error::Forbidden(refusal),
+        404 | 410 => Error::NotFound(refusal),
+        429 => Error::Throttled(refusal),
+        400..=499 => Error::Refused(refusal),
+        _ => Error::Server(refusal),
+    }
+}
+
+/// The limits that an answer's headers tell.
+fn limits(headers: &HeaderMap) -> Limits {
+    Limits::read(headers, Utc::now())
+}
+
+/// Cuts off what takes too long.
+pub(super) async fn within<T>(
+    call: Call,
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::TimedOut { call, limit }))
+}
+
+/// A failure before the head of the answer.
+fn unsent_or_unanswered(call: Call, error: reqwest::Error) -> Error {
+    let source = error.without_url();
+    if source.is_connect() { Error::NoConnection { call, source } } else { Error::Transport { call, source } }
+}
+
+/// The next bytes of a body.
+pub(super) async fn next_chunk(call: Call, response: &mut Response) -> Result<Option<Bytes>, Error> {
+    response.chunk().await.map_err(|error| Error::Transport { call, source: error.without_url() })
+}
+
+async fn read(call: Call, mut response: Response, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = next_chunk(call, &mut response).await? {
+        if (body.len() + chunk.len()) as u64 > limit_bytes {
+            return Err(Error::TooLarge { call, limit_bytes });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+async fn read_head(mut response: Response, limit_bytes: u64) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() as u64 >= limit_bytes {
+            break;
+        }
+    }
+    body
+}
