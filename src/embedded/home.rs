@@ -87,7 +87,7 @@ impl Home {
         let path = self.root.join("password");
         if !path.exists() {
             let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-            self.replace(&path, 0o600, &password)?;
+            replace(&path, 0o600, &password)?;
             self.owner.give(&path)?;
         }
         Ok(path)
@@ -100,26 +100,12 @@ impl Home {
 
     /// Keeps the port for the next start.
     pub(super) fn remember_port(&self, port: u16) -> Result<(), Error> {
-        self.replace(&self.root.join("port"), 0o644, &format!("{port}\n"))
+        replace(&self.root.join("port"), 0o644, &format!("{port}\n"))
     }
 
     /// Writes what the server reads besides `postgresql.conf`: what depends on this machine and this moment.
     pub(super) fn write_server_conf(&self, text: &str) -> Result<(), Error> {
-        self.replace(&self.root.join("server.conf"), 0o644, text)
-    }
-
-    fn replace(&self, path: &Path, mode: u32, text: &str) -> Result<(), Error> {
-        let fresh = path.with_extension("new");
-        let _ = fs::remove_file(&fresh);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&fresh)
-            .map_err(Error::file("write", &fresh))?;
-        file.set_permissions(Permissions::from_mode(mode)).map_err(Error::file("write", &fresh))?;
-        file.write_all(text.as_bytes()).map_err(Error::file("write", &fresh))?;
-        fs::rename(&fresh, path).map_err(Error::file("write", path))
+        replace(&self.root.join("server.conf"), 0o644, text)
     }
 
     /// Waits for our turn to start or stop the cluster, which lasts until the file is dropped.
@@ -166,6 +152,21 @@ impl InUse {
     }
 }
 
+/// Puts a whole new file in the place of `path`.
+fn replace(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
+    let fresh = path.with_extension("new");
+    let _ = fs::remove_file(&fresh);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&fresh)
+        .map_err(Error::file("write", &fresh))?;
+    file.set_permissions(Permissions::from_mode(mode)).map_err(Error::file("write", &fresh))?;
+    file.write_all(text.as_bytes()).map_err(Error::file("write", &fresh))?;
+    fs::rename(&fresh, path).map_err(Error::file("write", path))
+}
+
 fn open_lock(path: &Path) -> Result<File, Error> {
     OpenOptions::new()
         .create(true)
@@ -201,8 +202,8 @@ fn socket_dir(root: &Path, owner: &Owner) -> Result<PathBuf, Error> {
         return Ok(beside);
     }
     let digest = Sha256::digest(root.as_os_str().as_bytes());
-    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let short = PathBuf::from(format!("/tmp/impact-mirror-{digest}"));
+    let digest = u64::from_be_bytes(digest[..8].try_into().expect("a SHA-256 has 32 bytes"));
+    let short = PathBuf::from(format!("/tmp/impact-mirror-{digest:016x}"));
     // Anybody may write to /tmp: what is there already must be a directory of the owner's own.
     match fs::symlink_metadata(&short) {
         Err(_) => make_private(&short, owner)?,

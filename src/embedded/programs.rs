@@ -86,7 +86,7 @@ async fn candidates() -> Vec<PathBuf> {
             && let Some(parent) = program.parent()
             && holds_programs(parent)
         {
-            *place = parent.to_owned();
+            parent.clone_into(place);
         }
     }
     if let Some(bindir) = output_of(Path::new("pg_config"), "--bindir").await {

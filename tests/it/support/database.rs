@@ -170,21 +170,21 @@ async fn find_server() -> Result<Server, String> {
         return Ok(server);
     }
     let asked = std::env::var("TEST_POSTGRES").unwrap_or_default();
-    let mut why_not = String::new();
+    let mut why_not = Vec::new();
     if asked != "embedded" {
         match in_a_container().await {
             Ok(server) => return Ok(server),
-            Err(why) => why_not.push_str(&format!("  no container: {why}\n")),
+            Err(why) => why_not.push(format!("  no container: {why}")),
         }
     }
     if asked != "container" {
         match on_this_machine().await {
             Ok(server) => return Ok(server),
-            Err(why) => why_not.push_str(&format!("  no embedded Postgres: {why}\n")),
+            Err(why) => why_not.push(format!("  no embedded Postgres: {why}")),
         }
     }
-    why_not.push_str("  TEST_DATABASE_URL is not set; `make postgres` installs the Postgres programs");
-    Err(why_not)
+    why_not.push("  TEST_DATABASE_URL is not set; `make postgres` installs the Postgres programs".to_owned());
+    Err(why_not.join("\n"))
 }
 
 async fn in_a_container() -> Result<Server, String> {
