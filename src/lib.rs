@@ -6,6 +6,7 @@ pub mod account;
 pub mod clock;
 pub mod column;
 pub mod config;
+pub mod embedded;
 pub mod error_chain;
 pub mod export;
 pub mod impact;

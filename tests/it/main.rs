@@ -1,0 +1,8 @@
+//! Everything that needs more than one module: one binary, so that it is linked once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+/// What the other tests stand on: a database, a place for state.
+mod support;
+
+/// The embedded Postgres: started, joined, stopped, left behind.
+mod embedded;
