@@ -3,6 +3,9 @@
 //! Modules stand on floors and arrows point down only; `tests/it/floors.rs` holds the map.
 
 pub mod account;
+pub mod app;
+pub mod cli;
+pub mod telemetry;
 pub mod clock;
 pub mod column;
 pub mod config;
@@ -11,8 +14,11 @@ pub mod error_chain;
 pub mod export;
 pub mod impact;
 pub mod job;
+pub mod mirror;
 pub mod plan;
 pub mod retry;
+pub mod scheduler;
 pub mod spool;
 pub mod store;
 pub mod wake;
+pub mod worker;

@@ -282,3 +282,24 @@ fn shown(head: &[u8]) -> String {
     let text = String::from_utf8_lossy(head);
     text.trim_start_matches('\u{feff}').chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_with_the_directory_and_the_mend() {
+        let dir = std::env::temp_dir();
+        let guard = Guard { path: dir.join("no-such.spool") };
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut writer =
+            Writer { guard, file: tokio::fs::File::from_std(file), hash: Sha256::new(), bytes: 0, head: Vec::new() };
+        let error = match writer.write(b"a,b\n").await {
+            Ok(()) => writer.finish(None).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(matches!(&error, Error::NoRoom { dir: told, .. } if *told == dir), "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert!(error.to_string().contains("spool.dir"), "{error}");
+    }
+}

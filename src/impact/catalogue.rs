@@ -1,9 +1,10 @@
 //! What an account offers: its company, programs, reports and their columns (impact-api §2.8, §2.10).
 
+use serde_json::Value;
+
 use super::wire::Fields;
 use crate::column::ColumnKind;
 use crate::export::{Program, ReportHandle};
-use serde_json::Value;
 
 /// Who the account belongs to (impact-api §2.10).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -197,3 +197,107 @@ const fn is_redirect(status: StatusCode) -> bool {
             | StatusCode::PERMANENT_REDIRECT
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use secrecy::SecretString;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::account::{AccountName, AccountSid, Persona};
+    use crate::config::{Account, Programs, Quota};
+    use crate::impact::Client;
+    use crate::impact::transport::Patience;
+    use crate::retry::ErrorKind;
+
+    const SHORT: Duration = Duration::from_millis(200);
+
+    /// A server that writes a head, then a byte now and then, and at last says nothing more.
+    async fn drip(head: &'static str, bytes: usize, every: Duration) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = socket.read(&mut request).await;
+            let _ = socket.write_all(head.as_bytes()).await;
+            for _ in 0..bytes {
+                tokio::time::sleep(every).await;
+                let _ = socket.write_all(b"x").await;
+            }
+            std::future::pending::<()>().await;
+        });
+        let account = Account {
+            name: AccountName::new("acme"),
+            persona: Persona::Brand,
+            sid: AccountSid::new("IRx"),
+            auth_token: SecretString::from("t"),
+            base_url,
+            time_zone: chrono_tz::UTC,
+            programs: Programs::All,
+            quota: Quota { report_export_per_day: 1, click_export_per_day: 1, requests_per_hour: 1, share: 1.0 },
+        };
+        Client::with_patience(&account, Patience { connect: SHORT, envelope: 2 * SHORT, idle: SHORT }).unwrap()
+    }
+
+    async fn body(client: &Client) -> Body {
+        match client.download(&RemoteJobId::new("j")).await.unwrap() {
+            Download::File(body) => body,
+            Download::NotReady(job) => panic!("{job:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_file_is_waited_for_as_long_as_bytes_come() {
+        let client = drip("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\nx", 12, SHORT / 3).await;
+        let mut body = body(&client).await;
+        let mut bytes = 0;
+        while let Some(chunk) = body.chunk().await.unwrap() {
+            bytes += chunk.len();
+        }
+        assert_eq!(bytes, 13);
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_given_up_at_every_stage() {
+        let call = |error: &Error| (error.kind(), error.may_have_taken_effect());
+        let silent = drip("", 0, SHORT).await;
+        assert_eq!(call(&silent.replay(&RemoteJobId::new("j")).await.unwrap_err()), (ErrorKind::Transient, true));
+        let silent = drip("", 0, SHORT).await;
+        assert_eq!(call(&silent.download(&RemoteJobId::new("j")).await.unwrap_err()).0, ErrorKind::Transient);
+        let stalled = drip("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\nx", 0, SHORT).await;
+        let mut body = body(&stalled).await;
+        assert!(body.chunk().await.unwrap().is_some());
+        assert_eq!(call(&body.chunk().await.unwrap_err()).0, ErrorKind::Transient);
+    }
+
+    #[tokio::test]
+    async fn an_envelope_that_drips_is_given_up_in_all() {
+        for head in ["HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "HTTP/1.1 202 OK\r\ncontent-length: 99\r\n\r\n{"]
+        {
+            let client = drip(head, 99, SHORT / 4).await;
+            let error = client.download(&RemoteJobId::new("j")).await.unwrap_err();
+            assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+        }
+        let client = drip("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", 99, SHORT / 4).await;
+        let error = client.company().await.unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_beyond_all_reason_is_refused() {
+        let client = drip("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx", 8, SHORT / 4).await;
+        let mut body = body(&client).await;
+        body.left_bytes = 3;
+        let error = loop {
+            match body.chunk().await {
+                Ok(chunk) => assert!(chunk.is_some(), "the whole file came through"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    }
+}

@@ -1,13 +1,16 @@
 //! impact.com's own words, made fit for a log line: no markup, no secrets, not too long.
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::wire::{Document, Fields};
 use crate::account::AccountSid;
-use secrecy::{ExposeSecret as _, SecretString};
 
 /// The most characters of a message that are kept.
 const LONGEST: usize = 300;
+
+/// The most bytes of a text that are looked at.
+const LOOKED_AT_BYTES: usize = 16 << 10;
 
 /// Stands where a secret was.
 const HIDDEN: &str = "[hidden]";
@@ -26,19 +29,20 @@ impl Cleaner {
 
     /// One line of plain text: markup, queries of URLs, credentials, the SID and the token are taken out.
     pub(super) fn clean(&self, text: &str) -> String {
+        let text = &text[..text.floor_char_boundary(LOOKED_AT_BYTES)];
         let mut line = String::new();
-        let mut after_scheme = false;
+        let mut is_credential = false;
         for word in without_markup(text).split_whitespace() {
             if !line.is_empty() {
                 line.push(' ');
             }
-            match word.split_once('?') {
-                Some(_) if after_scheme => line.push_str(HIDDEN),
-                Some((path, _)) if path.contains('/') => line.push_str(path),
-                Some(_) | None if after_scheme => line.push_str(HIDDEN),
-                Some(_) | None => line.push_str(word),
-            }
-            after_scheme = word.eq_ignore_ascii_case("basic") && line.to_ascii_lowercase().contains("authorization");
+            line.push_str(match word.split_once('?') {
+                Some(_) | None if is_credential => HIDDEN,
+                Some((path, _)) if path.contains('/') => path,
+                Some(_) | None => word,
+            });
+            is_credential =
+                word.to_ascii_lowercase().ends_with("basic") && line.to_ascii_lowercase().contains("authorization");
         }
         for secret in &self.secrets {
             line = line.replace(secret.expose_secret(), HIDDEN);

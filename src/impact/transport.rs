@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
-use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -14,7 +14,7 @@ use super::error::{Call, Error, Refusal};
 use super::limits::{Answer, Limits, server_date};
 use super::message::Cleaner;
 use super::redirect;
-use super::wire::Document;
+use super::wire::{Document, Fields};
 use crate::account::AccountSid;
 use crate::config;
 
@@ -46,7 +46,7 @@ pub(super) struct Transport {
     http: reqwest::Client,
     sid: AccountSid,
     token: SecretString,
-    version: reqwest::header::HeaderValue,
+    version: HeaderValue,
     pub(super) cleaner: Cleaner,
     pub(super) patience: Patience,
 }
@@ -88,9 +88,12 @@ impl Transport {
 
     /// Sends a request with the credential and waits for the head of the answer.
     pub(super) async fn ask(&self, call: Call, method: Method, url: Url) -> Result<Response, Error> {
+        // A PUT without a body must say so, or gateways refuse it (impact-api §2.7).
+        let length = (method == Method::PUT).then_some((CONTENT_LENGTH, HeaderValue::from_static("0")));
         let request = self
             .http
             .request(method, url)
+            .headers(length.into_iter().collect())
             .basic_auth(self.sid.as_str(), Some(self.token.expose_secret()))
             .header(ACCEPT, "application/json")
             .header("IR-Version", self.version.clone());
@@ -109,7 +112,7 @@ impl Transport {
         let limits = limits(response.headers());
         let body = read(call, response, ENVELOPE_BYTES).await?;
         let document = Document::read(&body);
-        if document.fields().is_some_and(super::wire::Fields::is_error_envelope) {
+        if document.fields().is_some_and(Fields::is_error_envelope) {
             let message = self.cleaner.of_body(&document, &body, "it gave no reason");
             return Err(Error::Refused(Refusal { call, status: status.as_u16(), message, limits }));
         }

@@ -4,6 +4,9 @@ use chrono::{DateTime, NaiveDateTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use serde_json::{Map, Value};
 
+/// The most elements of an XML text that are read; a job has under thirty.
+const MOST_LEAVES: usize = 10_000;
+
 /// A response body, by its form.
 #[derive(Debug)]
 pub(super) enum Document {
@@ -158,7 +161,9 @@ impl Leaves {
         let mut pairs = Vec::new();
         let mut opened: Option<(&str, usize)> = None;
         let mut at = 0;
-        while let Some(start) = xml[at..].find('<').map(|found| at + found) {
+        while pairs.len() < MOST_LEAVES
+            && let Some(start) = xml[at..].find('<').map(|found| at + found)
+        {
             if xml[start..].starts_with("<![CDATA[") {
                 at = xml[start..].find("]]>").map_or(xml.len(), |end| start + end + 3);
                 continue;

@@ -1,8 +1,7 @@
 //! Everything that needs more than one module: one binary, so that it is linked once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-/// What the other tests stand on: a database, a place for state.
-mod support;
-
-/// The embedded Postgres: started, joined, stopped, left behind.
-mod embedded;
+/// The client of impact.com against servers that answer precise bytes.
+mod impact;
+/// The spool: whole files only, and nothing left behind.
+mod spool;
