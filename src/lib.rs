@@ -9,3 +9,4 @@ pub mod config;
 pub mod error_chain;
 pub mod export;
 pub mod retry;
+pub mod sandbox;
