@@ -1,7 +1,4 @@
-//! Everything that needs more than one module: one binary, so that it is linked once.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Tests that need more than one module, or a server.
 
-/// The client of impact.com against servers that answer precise bytes.
-mod impact;
-/// The spool: whole files only, and nothing left behind.
-mod spool;
+/// The simulator of impact.com, spoken to by a plain HTTP client.
+mod sandbox;
