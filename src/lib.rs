@@ -5,7 +5,6 @@
 pub mod account;
 pub mod app;
 pub mod cli;
-pub mod telemetry;
 pub mod clock;
 pub mod column;
 pub mod config;
@@ -17,8 +16,10 @@ pub mod job;
 pub mod mirror;
 pub mod plan;
 pub mod retry;
+pub mod sandbox;
 pub mod scheduler;
 pub mod spool;
 pub mod store;
+pub mod telemetry;
 pub mod wake;
 pub mod worker;

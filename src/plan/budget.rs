@@ -63,6 +63,11 @@ impl Purse {
         }
     }
 
+    /// How many calls of a window backfill may take.
+    pub fn backfill_limit(&self) -> u32 {
+        self.backfill_limit
+    }
+
     /// Takes one call out, now or, by refusing, at the time it will be possible.
     pub fn spend(&mut self, reason: Reason, now: DateTime<Utc>) -> Result<(), Refusal> {
         if self.limit == 0 {

@@ -197,6 +197,8 @@ pub struct Plan {
     pub calls: Vec<Wanted>,
     /// Windows that wait, most wanted first.
     pub waiting: Vec<Wanted>,
+    /// How many calls a day a bucket leaves for backfill.
+    pub backfill_per_day: BTreeMap<(AccountName, Bucket), u32>,
     /// When planning again can change something by itself: a bucket frees up, a failed cell is due again.
     pub wake_at: Option<DateTime<Utc>>,
 }
@@ -225,7 +227,8 @@ pub fn plan(inputs: &Inputs, now: DateTime<Utc>) -> Plan {
         .iter()
         .map(|(key, state)| (key.clone(), Purse::new(state, fresh_calls_per_day(&inputs.feeds, key), now)))
         .collect();
-    let mut plan = Plan { wake_at, ..Plan::default() };
+    let backfill_per_day = purses.iter().map(|(key, purse)| (key.clone(), purse.backfill_limit())).collect();
+    let mut plan = Plan { wake_at, backfill_per_day, ..Plan::default() };
     for mut one in wanted {
         if one.because.is_some() {
             plan.waiting.push(one);

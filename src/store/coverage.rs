@@ -266,6 +266,10 @@ pub async fn drop_answered(conn: &mut PgConnection) -> Result<u64, Error> {
 pub struct Progress {
     /// Jobs that are not at their end.
     pub open: i64,
+    /// Of those, jobs that nobody can go on with now: paused, or planned on a bucket without room.
+    pub blocked: i64,
+    /// Of those, the paused ones.
+    pub paused: i64,
     /// Jobs loaded since it began.
     pub loaded: i64,
     /// Jobs failed since it began.
@@ -280,10 +284,25 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
         Progress,
         r#"
         select count(*) filter (where j.finished_at is null) as "open!",
+               count(*) filter (where j.finished_at is null and (p.is_paused or (j.state = 'planned' and not p.has_room)))
+                   as "blocked!",
+               count(*) filter (where j.finished_at is null and p.is_paused) as "paused!",
                count(*) filter (where j.state = 'loaded') as "loaded!",
                count(*) filter (where j.state = 'failed') as "failed!",
                coalesce(sum(l.rows_read), 0)::bigint as "rows!"
         from impact_mirror.job j
+        join (
+            select ea.export, ea.account, b.bucket,
+                   a.paused_since is not null or ea.paused_since is not null as is_paused,
+                   (b.closed_until is null or b.closed_until <= now())
+                       and b."limit" > (
+                           select coalesce(sum(c.cost), 0) from impact_mirror.charge c
+                           where c.account = b.account and c.bucket = b.bucket and c.at > now() - b.window_length)
+                       as has_room
+            from impact_mirror.export_account ea
+            join impact_mirror.account a on a.name = ea.account
+            join impact_mirror.bucket b on b.account = ea.account
+        ) p on p.export = j.export and p.account = j.account and p.bucket = j.bucket
         left join impact_mirror.load l on l.id = j.load_id
         where j.export = any($1) and (j.finished_at is null or j.finished_at >= $2)
         "#,
@@ -293,4 +312,20 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
     .fetch_one(conn)
     .await
     .map_err(failed("count jobs"))
+}
+
+/// How many cells of `exports` say that their last job failed.
+pub async fn failed_cells(conn: &mut PgConnection, exports: &[String]) -> Result<i64, Error> {
+    sqlx::query_scalar!(
+        r#"
+        select count(*) as "count!"
+        from impact_mirror.cell c
+        join impact_mirror.feed f on f.export = c.export and f.account = c.account and f.program = c.program and f.active
+        where c.export = any($1) and c.failed_at is not null
+        "#,
+        exports,
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed("count failed cells"))
 }

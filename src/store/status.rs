@@ -46,6 +46,14 @@ pub async fn freshness(conn: &mut PgConnection) -> Result<Vec<Freshness>, Error>
     .map_err(failed("read the freshness"))
 }
 
+/// The names of the active accounts.
+pub async fn accounts(conn: &mut PgConnection) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar!("select name from impact_mirror.account where active order by name")
+        .fetch_all(conn)
+        .await
+        .map_err(failed("read accounts"))
+}
+
 /// A row of the view `quota`.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Quota {

@@ -121,7 +121,9 @@ async fn metadata(
     }
     drop(conn);
     let kinds = match context.client(&job.account).report_columns(handle).await {
-        Ok(answer) => answer.value.kinds(),
+        Ok(answer) => {
+            answer.value.attributes.into_iter().filter_map(|column| Some((column.name, column.kind?))).collect()
+        }
         Err(error) => {
             tracing::info!(error = %Chain(&error), "no MetaData; the data will tell the types");
             BTreeMap::new()

@@ -34,7 +34,7 @@ use crate::store;
 use crate::store::job::{Step, Worker};
 use crate::wake::Wakes;
 
-use load::MetaData;
+pub use load::MetaData;
 
 /// A pool looks again after this long, whatever it was told: another replica's work needs no bell.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
@@ -75,7 +75,8 @@ impl Context {
         &self.worker.holder
     }
 
-    fn now(&self) -> DateTime<Utc> {
+    /// The wall clock.
+    pub fn now(&self) -> DateTime<Utc> {
         Clock.now()
     }
 }
@@ -218,28 +219,30 @@ async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
         job.state = %job.state,
         job.attempts = job.attempts,
     );
-    context.busy.fetch_add(1, Ordering::Relaxed);
-    let outcome = tokio::select! {
-        biased;
-        () = stop.now.cancelled() => give_back(context, &job).await,
-        outcome = AssertUnwindSafe(pool.step(context, &job)).catch_unwind() => match outcome {
-            Ok(outcome) => outcome,
-            Err(_panic) => outcome::after_panic(context, &job).await,
-        },
-    }
-    .map_err(|error| (job.id, error));
-    context.busy.fetch_sub(1, Ordering::Relaxed);
-    let _entered = span.entered();
-    match outcome {
-        Ok(()) => {}
-        Err((_, error)) if error.is_lease_lost() => {
-            tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
+    async {
+        context.busy.fetch_add(1, Ordering::Relaxed);
+        let outcome = tokio::select! {
+            biased;
+            () = stop.now.cancelled() => give_back(context, &job).await,
+            outcome = AssertUnwindSafe(pool.step(context, &job)).catch_unwind() => match outcome {
+                Ok(outcome) => outcome,
+                Err(_panic) => outcome::after_panic(context, &job).await,
+            },
+        };
+        context.busy.fetch_sub(1, Ordering::Relaxed);
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.is_lease_lost() => {
+                tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
+            }
+            Err(error) => {
+                // The lease runs out and the step is repeated.
+                tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
+            }
         }
-        Err((_, error)) => {
-            // The lease runs out and the step is repeated.
-            tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
-        }
     }
+    .instrument(span)
+    .await;
 }
 
 async fn give_back(context: &Context, job: &Job) -> Result<(), store::Error> {

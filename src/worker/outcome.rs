@@ -52,13 +52,7 @@ impl Failure {
 
     /// A failure on our side of the wire.
     pub fn ours(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
-        Self {
-            kind,
-            message: Chain(error).to_string(),
-            retry_after: None,
-            bucket: Bucket::Requests,
-            is_unknown: false,
-        }
+        Self { kind, message: Chain(error).to_string(), retry_after: None, bucket: Bucket::Requests, is_unknown: false }
     }
 }
 
@@ -180,8 +174,7 @@ pub(super) async fn abandon(context: &Context, job: &Job) -> Result<(), store::E
 pub(super) async fn may_call(context: &Context, job: &Job, call: &'static str) -> Result<bool, store::Error> {
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    let charge =
-        store::quota::Charge { account: &job.account, bucket: Bucket::Requests, call, job: Some(job.id) };
+    let charge = store::quota::Charge { account: &job.account, bucket: Bucket::Requests, call, job: Some(job.id) };
     let charged = store::quota::charge(&mut tx, charge).await?;
     if let store::quota::Charged::No { until } = charged {
         let message = format!("the hourly requests of account {} are spent", job.account);

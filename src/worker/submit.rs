@@ -167,10 +167,7 @@ async fn find_in_list(context: &Context, job: &Job) -> Result<Found, store::Erro
     }
     let now = context.now();
     let submitted_at = job.submitted_at.unwrap_or(now);
-    let listed = context
-        .client(&job.account)
-        .jobs(submitted_at - TimeDelta::hours(1), now + TimeDelta::hours(1))
-        .await;
+    let listed = context.client(&job.account).jobs(submitted_at - TimeDelta::hours(1), now + TimeDelta::hours(1)).await;
     let answer = match listed {
         Ok(answer) => answer,
         Err(error) => {

@@ -1,4 +1,14 @@
-//! Tests that need more than one module, or a server.
+//! Everything that needs more than one module: one binary, so that it is linked once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+/// What the other tests stand on: a database, a place for state.
+mod support;
+
+/// The embedded Postgres: started, joined, stopped, left behind.
+mod embedded;
+/// The client, against servers that answer precise bytes.
+mod impact;
 /// The simulator of impact.com, spoken to by a plain HTTP client.
 mod sandbox;
+/// The spool: written, checked, swept.
+mod spool;

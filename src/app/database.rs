@@ -1,0 +1,124 @@
+//! Our Postgres: somebody's server, or a private cluster started for us. Opened, brought up to date, closed.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::SecretString;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{DatabaseUrl, Settings};
+use crate::embedded::Embedded;
+use crate::error_chain::Chain;
+use crate::retry::backoff;
+use crate::store;
+
+/// How long to wait for a database that does not answer.
+#[derive(Debug, Clone)]
+pub enum Patience {
+    /// Until it does, or until told to stop.
+    Endless(CancellationToken),
+    /// That long.
+    Until(Duration),
+}
+
+impl Patience {
+    /// What a command that a person waits for has.
+    pub const COMMAND: Self = Self::Until(Duration::from_secs(30));
+}
+
+/// An open database with our schema.
+#[derive(Debug)]
+pub struct Database {
+    pool: PgPool,
+    embedded: Option<Embedded>,
+}
+
+impl Database {
+    /// Opens the configured database and applies the migrations. `None`: told to stop while waiting.
+    pub async fn open(settings: &Settings, patience: Patience) -> anyhow::Result<Option<Self>> {
+        let embedded = match &settings.database.url {
+            DatabaseUrl::Url(_) => None,
+            DatabaseUrl::Embedded => Some(Embedded::start(&settings.state_dir).await?),
+        };
+        let url = match (&settings.database.url, &embedded) {
+            (DatabaseUrl::Url(url), _) => url.clone(),
+            (DatabaseUrl::Embedded, Some(embedded)) => SecretString::from(embedded.url()),
+            (DatabaseUrl::Embedded, None) => unreachable!("it was started a moment ago"),
+        };
+        let options = store::connect_options(&url)?;
+        let workers = &settings.workers;
+        let connections = u32::try_from(workers.submit + workers.poll + workers.load + 4).unwrap_or(u32::MAX);
+
+        let mut attempts = 0;
+        let began = tokio::time::Instant::now();
+        loop {
+            let opened = async {
+                store::migrate(&options).await?;
+                store::connect(options.clone(), connections).await
+            };
+            let error = match opened.await {
+                Ok(pool) => return Ok(Some(Self { pool, embedded })),
+                Err(error) => error,
+            };
+            attempts += 1;
+            let pause = backoff(attempts, Duration::from_millis(500), Duration::from_secs(15), 1.0);
+            let is_over = match (&error, &patience) {
+                (store::Error::Connect(_), Patience::Endless(_)) => false,
+                (store::Error::Connect(_), Patience::Until(longest)) => began.elapsed() + pause > *longest,
+                // A server that answers and refuses will not change its mind.
+                (_, Patience::Endless(_) | Patience::Until(_)) => true,
+            };
+            if is_over {
+                if let Some(embedded) = embedded {
+                    embedded.stop().await?;
+                }
+                return Err(error).context("the database cannot be used; see database.url");
+            }
+            tracing::warn!(error = %Chain(&error), attempts, "the database does not answer; waiting for it");
+            match &patience {
+                Patience::Until(_) => tokio::time::sleep(pause).await,
+                Patience::Endless(stop) => tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Ok(None),
+                    () = tokio::time::sleep(pause) => {}
+                },
+            }
+        }
+    }
+
+    /// Its connections.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The command that a person types to get in.
+    pub fn psql_line(&self) -> String {
+        self.embedded.as_ref().map_or_else(|| "psql \"$DATABASE_URL\"".to_owned(), Embedded::psql_line)
+    }
+
+    /// Which server it is, for people.
+    pub fn describe(&self) -> String {
+        match &self.embedded {
+            Some(embedded) => format!("embedded Postgres {}", embedded.version()),
+            None => {
+                let options = self.pool.connect_options();
+                format!(
+                    "{}:{}/{}",
+                    options.get_host(),
+                    options.get_port(),
+                    options.get_database().unwrap_or("postgres")
+                )
+            }
+        }
+    }
+
+    /// Closes the connections, and stops the cluster where it is ours alone.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.pool.close().await;
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The engine: clients, spool, workers, planner and schedules, wired to one database. `run` and `sync` share it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sqlx::PgPool;
+use tokio_util::task::TaskTracker;
+
+use super::Database;
+use super::housekeeping;
+use crate::account::AccountName;
+use crate::config::Settings;
+use crate::error_chain::Chain;
+use crate::export::ExportName;
+use crate::impact;
+use crate::scheduler::{self, Cron, Planner};
+use crate::spool::Spool;
+use crate::store;
+use crate::wake::Wakes;
+use crate::worker::{self, Context, Stop};
+
+/// Which exports an engine works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All that are configured.
+    All,
+    /// These.
+    Only(Vec<ExportName>),
+}
+
+impl Scope {
+    fn exports(self, settings: &Settings) -> Vec<ExportName> {
+        match self {
+            Self::All => settings.exports.keys().cloned().collect(),
+            Self::Only(exports) => exports,
+        }
+    }
+}
+
+/// A planner without an engine, for looking.
+pub fn planner(pool: &PgPool, settings: &Settings, scope: Scope) -> Planner {
+    Planner {
+        pool: pool.clone(),
+        settings: Arc::new(settings.clone()),
+        exports: scope.exports(settings),
+        holder: holder(),
+        wakes: Arc::new(Wakes::default()),
+    }
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    context: Arc<Context>,
+    planner: Planner,
+    crons: Vec<Cron>,
+    tasks: TaskTracker,
+    stop: Stop,
+}
+
+impl Engine {
+    /// Builds everything, writes the configuration into the database, finds the programs, and starts the workers.
+    pub async fn start(settings: Settings, database: &Database, scope: Scope) -> anyhow::Result<Self> {
+        let pool = database.pool().clone();
+        let clients = clients(&settings)?;
+        let spool = Spool::open(&settings.spool_dir)?;
+        spool.sweep(|_| false);
+        let exports = scope.exports(&settings);
+        let worker = store::job::Worker {
+            holder: holder(),
+            lease: settings.workers.lease,
+            accounts: settings.accounts.keys().map(|name| name.as_str().to_owned()).collect(),
+            exports: exports.iter().map(|name| name.as_str().to_owned()).collect(),
+        };
+        write_configuration(&pool, &settings).await?;
+        let settings = Arc::new(settings);
+        let wakes = Arc::new(Wakes::default());
+        let planner = Planner {
+            pool: pool.clone(),
+            settings: Arc::clone(&settings),
+            exports: exports.clone(),
+            holder: worker.holder.clone(),
+            wakes: Arc::clone(&wakes),
+        };
+        let context = Arc::new(Context {
+            pool,
+            settings: Arc::clone(&settings),
+            clients,
+            worker,
+            spool,
+            wakes,
+            busy: AtomicUsize::new(0),
+            metadata: worker::MetaData::default(),
+        });
+        housekeeping::probe_paused(&context).await;
+        housekeeping::discover_programs(&context).await;
+
+        let engine = Self {
+            crons: crons(&settings, &exports),
+            context,
+            planner,
+            tasks: TaskTracker::new(),
+            stop: Stop::default(),
+        };
+        worker::start(&engine.context, &engine.tasks, &engine.stop);
+        Ok(engine)
+    }
+
+    /// Goes on by itself from here: catches up on missed ticks, plans, keeps to the schedules, listens to commands and
+    /// keeps house.
+    pub fn keep_going(&self) {
+        let Self { context, planner, crons, tasks, stop } = self;
+        let gently = &stop.gently;
+        let (pool, all, wakes, planner) =
+            (context.pool.clone(), crons.clone(), Arc::clone(&context.wakes), planner.clone());
+        let (stop_cron, stop_planner) = (gently.clone(), gently.clone());
+        tasks.spawn(async move {
+            if let Err(error) = scheduler::catch_up(&pool, &all).await {
+                tracing::warn!(error = %Chain(&error), "cannot catch up on missed ticks; the next ones stand for them");
+            }
+            planner.wakes.plan.notify_one();
+            if let Err(error) = scheduler::run(pool, all, wakes, stop_cron).await {
+                tracing::error!(error = %Chain(&error), "the schedules have stopped");
+            }
+        });
+        tasks.spawn(self.planner.clone().run(stop_planner));
+        tasks.spawn(housekeeping::listen(Arc::clone(context), gently.clone()));
+        tasks.spawn(housekeeping::keep_house(Arc::clone(context), gently.clone()));
+    }
+
+    /// What the steps run with.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// The planner of its exports.
+    pub fn planner(&self) -> &Planner {
+        &self.planner
+    }
+
+    /// The schedules of its exports.
+    pub fn crons(&self) -> &[Cron] {
+        &self.crons
+    }
+
+    /// Takes no new work, waits `grace` for steps under way, then hands them back.
+    pub async fn stop(self, grace: Duration) {
+        self.stop.gently.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        tracing::info!(left = self.tasks.len(), "handing back the steps still under way");
+        self.stop.now.cancel();
+        if tokio::time::timeout(Duration::from_secs(3), self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "steps could not be handed back; their leases will run out");
+        }
+    }
+}
+
+/// Writes accounts, exports and feeds, for this engine and for the views.
+pub async fn write_configuration(pool: &PgPool, settings: &Settings) -> anyhow::Result<()> {
+    let mut conn = pool.acquire().await.context("no connection to the database")?;
+    store::configured::sync(&mut conn, settings).await?;
+    Ok(())
+}
+
+fn clients(settings: &Settings) -> anyhow::Result<BTreeMap<AccountName, impact::Client>> {
+    settings
+        .accounts
+        .values()
+        .map(|account| {
+            let client = impact::Client::new(account).with_context(|| format!("account {}", account.name))?;
+            Ok((account.name.clone(), client))
+        })
+        .collect()
+}
+
+/// The schedules of `exports`, one for each account.
+pub fn crons(settings: &Settings, exports: &[ExportName]) -> Vec<Cron> {
+    exports
+        .iter()
+        .filter_map(|name| settings.exports.get(name))
+        .flat_map(|export| {
+            export.accounts.iter().map(|account| Cron {
+                export: export.name.clone(),
+                account: account.clone(),
+                schedule: export.schedule.clone(),
+                time_zone: settings.accounts[account].time_zone,
+            })
+        })
+        .collect()
+}
+
+/// Host, process and a few random letters: unique, and a person knows where to look.
+fn holder() -> String {
+    let host =
+        nix::unistd::gethostname().map_or_else(|_| "host".to_owned(), |name| name.to_string_lossy().into_owned());
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{host}-{}-{}", std::process::id(), &random[..6])
+}

@@ -1,0 +1,178 @@
+//! What the engine does besides jobs: finds programs, tries paused accounts again, listens to commands, prunes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use sqlx::Connection;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::AccountName;
+use crate::config::{Account, Programs};
+use crate::error_chain::Chain;
+use crate::export::{Bucket, Program};
+use crate::retry::ErrorKind;
+use crate::store;
+use crate::store::account::OnlyDue;
+use crate::store::quota::{Charge, Charged};
+use crate::worker::Context;
+
+/// How often programs are looked for and the ledger is pruned.
+const ROUND: Duration = Duration::from_hours(6);
+/// How soon a round that failed is repeated.
+const REPEAT: Duration = Duration::from_mins(5);
+
+/// Charges a call that belongs to no job. `false`: there is no room for it now.
+async fn may_call(context: &Context, account: &AccountName, call: &'static str) -> Result<bool, store::Error> {
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    let charged = store::quota::charge(&mut tx, Charge { account, bucket: Bucket::Requests, call, job: None }).await?;
+    tx.commit().await.map_err(store::failed("commit a charge"))?;
+    Ok(charged == Charged::Yes)
+}
+
+/// Tries every paused account once, and lets paused exports try again.
+pub(super) async fn probe_paused(context: &Context) {
+    if let Err(error) = try_probe_paused(context, OnlyDue::No).await {
+        tracing::warn!(error = %Chain(&error), "cannot look after paused accounts");
+    }
+}
+
+async fn try_probe_paused(context: &Context, only_due: OnlyDue) -> Result<(), store::Error> {
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let now = context.now();
+    let paused = store::account::paused(&mut conn).await?;
+    for one in paused {
+        let is_due = only_due == OnlyDue::No || one.probe_at.is_none_or(|at| at <= now);
+        let Some(client) = context.clients.get(&one.account) else { continue };
+        if !is_due || !may_call(context, &one.account, "company").await? {
+            continue;
+        }
+        match client.company().await {
+            Ok(_) => {
+                store::account::resume(&mut conn, &one.account).await?;
+                tracing::info!(account = %one.account, "account resumed: its credential is accepted again");
+            }
+            // Not a matter of the credential: jobs will meet it and say so.
+            Err(error) if error.kind() != ErrorKind::Credentials => {
+                store::account::resume(&mut conn, &one.account).await?;
+                tracing::info!(account = %one.account, error = %Chain(&error), "account resumed");
+            }
+            Err(error) => {
+                store::account::probe_later(&mut conn, &one.account).await?;
+                tracing::error!(account = %one.account, error = %Chain(&error), "account stays paused");
+            }
+        }
+    }
+    store::account::resume_exports(&mut conn, None, only_due).await?;
+    context.wakes.all();
+    Ok(())
+}
+
+/// Finds the programs of accounts that say `programs = "all"`. Says whether every account answered.
+pub(super) async fn discover_programs(context: &Context) -> bool {
+    let mut all = true;
+    for account in context.settings.accounts.values() {
+        if account.programs != Programs::All || !is_asked_per_program(context, account) {
+            continue;
+        }
+        match discover(context, account).await {
+            Ok(()) => {}
+            Err(error) => {
+                all = false;
+                tracing::warn!(account = %account.name, error = %format!("{error:#}"), "cannot list the programs; going on with those known");
+            }
+        }
+    }
+    all
+}
+
+fn is_asked_per_program(context: &Context, account: &Account) -> bool {
+    context.settings.exports.values().any(|export| export.per_program && export.accounts.contains(&account.name))
+}
+
+async fn discover(context: &Context, account: &Account) -> anyhow::Result<()> {
+    let mut conn = context.pool.acquire().await?;
+    let is_paused = store::account::paused(&mut conn).await?.iter().any(|paused| paused.account == account.name);
+    anyhow::ensure!(!is_paused, "the account is paused");
+    anyhow::ensure!(may_call(context, &account.name, "programs").await?, "the hourly requests are spent");
+    let found = match context.clients[&account.name].programs().await {
+        Ok(answer) => answer.value,
+        Err(error) => {
+            if error.kind() == ErrorKind::Credentials {
+                let message = Chain(&error).to_string();
+                store::account::pause(&mut conn, &account.name, error.kind(), &message).await?;
+                tracing::error!(account = %account.name, error = message, "account paused: its credential is refused");
+            }
+            return Err(error.into());
+        }
+    };
+    let programs: Vec<Program> = found.into_iter().map(|info| info.id).collect();
+    tracing::info!(account = %account.name, program_count = programs.len(), "found {} programs", programs.len());
+    for export in context.settings.exports.values() {
+        if export.per_program && export.accounts.contains(&account.name) {
+            store::configured::write_feeds(&mut conn, export, &account.name, &programs).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Wakes the engine when a command or a replica says that there is work.
+pub(super) async fn listen(context: Arc<Context>, stop: CancellationToken) {
+    let mut failures = 0_u32;
+    while !stop.is_cancelled() {
+        let heard = async {
+            let mut listener = store::wake::listen(&context.pool).await?;
+            loop {
+                listener.recv().await.map_err(store::failed("listen"))?;
+                context.wakes.all();
+            }
+        };
+        let ended: Result<(), store::Error> = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            ended = heard => ended,
+        };
+        if let Err(error) = ended {
+            failures += 1;
+            tracing::debug!(error = %Chain(&error), "cannot listen for commands; trying again");
+        }
+        let pause = crate::retry::backoff(failures, Duration::from_secs(1), Duration::from_secs(30), 1.0);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        context.wakes.all(); // whatever was said meanwhile
+    }
+}
+
+/// Rounds of the house, until told to stop.
+pub(super) async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
+    let mut pause = ROUND;
+    loop {
+        let next_probe = async {
+            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+            store::account::next_probe_at(&mut conn).await
+        };
+        if let Ok(Some(at)) = next_probe.await {
+            let left = (at - context.now()).max(TimeDelta::seconds(1)).to_std().unwrap_or(ROUND);
+            pause = pause.min(left);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = if discover_programs(&context).await { ROUND } else { REPEAT };
+        let round = async {
+            try_probe_paused(&context, OnlyDue::Yes).await?;
+            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+            store::quota::prune(&mut conn).await
+        };
+        if let Err(error) = round.await {
+            tracing::warn!(error = %Chain(&error), "a round of housekeeping failed; it will be repeated");
+            pause = REPEAT;
+        }
+    }
+}

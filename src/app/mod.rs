@@ -1,0 +1,39 @@
+//! Where everything is built and wired together, and only here.
+
+pub mod check;
+mod database;
+mod engine;
+mod housekeeping;
+mod sync;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+
+pub use database::{Database, Patience};
+pub use engine::{Engine, Scope, planner, write_configuration};
+pub use sync::{SyncEnd, SyncReport, sync};
+
+/// How long a stop waits for steps under way before it hands them back.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The daemon: runs until `stop` is cancelled, then brings steps under way to their end or hands them back.
+pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    for warning in settings.not_yet() {
+        tracing::warn!("{warning}");
+    }
+    let Some(database) = Database::open(&settings, Patience::Endless(stop.clone())).await? else {
+        return Ok(()); // told to stop while the database was away
+    };
+    let engine = Engine::start(settings, &database, Scope::All).await?;
+    engine.keep_going();
+    tracing::info!("running; stop with SIGTERM or Ctrl-C");
+    stop.cancelled().await;
+    tracing::info!("stopping: no new work; waiting for what is under way");
+    engine.stop(GRACE).await;
+    database.close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}

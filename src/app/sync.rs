@@ -1,0 +1,96 @@
+//! `sync`: what is due now, to the end, with the same engine as the daemon's.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::{Database, Engine, GRACE};
+use crate::clock::Clock;
+use crate::plan::{Because, Wanted};
+use crate::store;
+use crate::store::coverage::Progress;
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How a sync ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncEnd {
+    /// Everything due is loaded.
+    Done,
+    /// Cells wait for quota.
+    WaitsForQuota,
+    /// Cells failed, or may not be asked for.
+    Failed,
+    /// Told to stop.
+    Stopped,
+}
+
+/// What a sync came to.
+#[derive(Debug)]
+pub struct SyncReport {
+    /// How it ended.
+    pub end: SyncEnd,
+    /// Jobs and rows.
+    pub progress: Progress,
+    /// Windows that wait.
+    pub waiting: Vec<Wanted>,
+}
+
+/// Works until nothing that is due can be done any more, telling `watch` how far it is.
+pub async fn sync(
+    engine: Engine,
+    database: &Database,
+    stop: CancellationToken,
+    mut watch: impl FnMut(&Progress),
+) -> anyhow::Result<SyncReport> {
+    let began_at = now(database).await?;
+    {
+        let mut conn = database.pool().acquire().await?;
+        for cron in engine.crons() {
+            store::configured::tick(&mut conn, &cron.export, &cron.account, Clock.now()).await?;
+        }
+    }
+    let exports = engine.context().worker.exports.clone();
+    let mut pass = engine.planner().pass().await?;
+    let (progress, end) = loop {
+        let mut conn = database.pool().acquire().await?;
+        let progress = store::coverage::progress(&mut conn, &exports, began_at).await?;
+        drop(conn);
+        watch(&progress);
+        if progress.open == progress.blocked {
+            pass = engine.planner().pass().await?;
+            if pass.planned == 0 {
+                break (progress, None);
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break (progress, Some(SyncEnd::Stopped)),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    };
+    let mut conn = database.pool().acquire().await?;
+    let failed_cells = store::coverage::failed_cells(&mut conn, &exports).await?;
+    drop(conn);
+    engine.stop(GRACE).await;
+    let end = end.unwrap_or_else(|| judge(&progress, &pass.plan.waiting, failed_cells));
+    Ok(SyncReport { end, progress, waiting: pass.plan.waiting })
+}
+
+fn judge(progress: &Progress, waiting: &[Wanted], failed_cells: i64) -> SyncEnd {
+    let is_paused = |wanted: &Wanted| matches!(wanted.because, Some(Because::Paused(_)));
+    if failed_cells > 0 || waiting.iter().any(is_paused) || progress.paused > 0 {
+        SyncEnd::Failed
+    } else if !waiting.is_empty() || progress.blocked > 0 {
+        SyncEnd::WaitsForQuota
+    } else {
+        SyncEnd::Done
+    }
+}
+
+async fn now(database: &Database) -> anyhow::Result<DateTime<Utc>> {
+    let mut conn = database.pool().acquire().await?;
+    Ok(store::coverage::database_now(&mut conn).await?)
+}

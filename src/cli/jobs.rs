@@ -1,0 +1,157 @@
+//! `jobs`: one job at a time.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::table::{Table, moment, thousands};
+use super::{Exit, Misuse};
+use crate::app::Database;
+use crate::job::{JobId, JobState};
+use crate::store::status::{self, JobFilter, JobLine};
+use crate::telemetry::Form;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// The newest jobs
+    List {
+        /// Only jobs of this export
+        #[arg(long, value_name = "NAME")]
+        export: Option<String>,
+        /// Only jobs in this state; may be repeated
+        #[arg(long = "state", value_name = "STATE")]
+        states: Vec<JobState>,
+        /// Only jobs that are not at their end
+        #[arg(long, conflicts_with = "states")]
+        open: bool,
+        /// At most so many
+        #[arg(long, default_value_t = 30, value_name = "N")]
+        limit: u32,
+    },
+    /// One job's whole story
+    Show {
+        /// Its id
+        id: i64,
+    },
+    /// Make the days of a failed job due at once
+    Retry {
+        /// Its id
+        id: i64,
+    },
+    /// Call a job off; days that are due are planned again
+    Cancel {
+        /// Its id
+        id: i64,
+    },
+}
+
+pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> anyhow::Result<Exit> {
+    let mut conn = database.pool().acquire().await?;
+    match command {
+        Command::List { export, states, open, limit } => {
+            let states = if open { JobState::OPEN.to_vec() } else { states };
+            let filter = JobFilter { states, export, id: None, limit: i64::from(limit) };
+            let jobs = status::jobs(&mut conn, &filter).await?;
+            match form {
+                Form::Json => println!("{:#}", json!(jobs)),
+                Form::Text if jobs.is_empty() => println!("No such jobs."),
+                Form::Text => print!("{}", jobs_table(&jobs)),
+            }
+            Ok(Exit::Done)
+        }
+        Command::Show { id } => {
+            let filter = JobFilter { id: Some(JobId(id)), limit: 1, ..JobFilter::default() };
+            let job = status::jobs(&mut conn, &filter).await?.pop().ok_or_else(|| no_job(id))?;
+            let events = status::job_events(&mut conn, JobId(id)).await?;
+            match form {
+                Form::Json => println!("{:#}", json!({"job": job, "events": events})),
+                Form::Text => show(&job, &events),
+            }
+            Ok(Exit::Done)
+        }
+        Command::Retry { id } => {
+            if status::retry(&mut conn, JobId(id)).await? {
+                println!("The failed days of job {id} are due now; a running daemon picks them up, else `impact-mirror sync`.");
+                Ok(Exit::Done)
+            } else {
+                Err(Misuse(format!("no day says that job {id} failed; `impact-mirror status` lists failures")).into())
+            }
+        }
+        Command::Cancel { id } => {
+            if status::cancel(&mut conn, JobId(id), "command line").await? {
+                println!("Job {id} is cancelled. impact.com may still run it; its result will not be loaded.");
+                Ok(Exit::Done)
+            } else {
+                Err(no_job(id).into())
+            }
+        }
+    }
+}
+
+fn no_job(id: i64) -> Misuse {
+    Misuse(format!("there is no such job {id}, or it is at its end; `impact-mirror jobs list` shows the newest"))
+}
+
+pub(super) fn jobs_table(jobs: &[JobLine]) -> Table {
+    let mut table = Table::new(&[">id", "export", "account", "program", "days", "reason", "state", "remote", ">rows"]);
+    for job in jobs {
+        let remote = match (&job.remote_status, job.remote_percent) {
+            (Some(status), Some(percent)) if job.finished_at.is_none() => format!("{status} {percent:.0}%"),
+            (Some(status), _) => status.clone(),
+            (None, _) => "-".to_owned(),
+        };
+        table.row(vec![
+            job.id.to_string(),
+            job.export.clone(),
+            job.account.clone(),
+            if job.program.is_empty() { "-".to_owned() } else { job.program.clone() },
+            days(job),
+            job.reason.clone(),
+            job.state.clone(),
+            remote,
+            job.rows_read.map_or_else(|| "-".to_owned(), thousands),
+        ]);
+    }
+    table
+}
+
+fn days(job: &JobLine) -> String {
+    if job.from_day == job.to_day { job.from_day.to_string() } else { format!("{}..{}", job.from_day, job.to_day) }
+}
+
+fn show(job: &JobLine, events: &[status::JobEvent]) {
+    println!("Job {}: {} {} of {}, {}", job.id, job.export, days(job), job.account, job.reason);
+    println!("  state       {}", job.state);
+    if !job.program.is_empty() {
+        println!("  program     {}", job.program);
+    }
+    if let Some(remote) = &job.remote_job_id {
+        println!("  remote job  {remote} {}", job.remote_status.as_deref().unwrap_or_default());
+    }
+    if let Some(holder) = &job.lease_holder {
+        println!("  worked on   by {holder}");
+    }
+    if job.finished_at.is_none() {
+        println!("  next step   not before {}, try {}", moment(job.run_at), job.attempts + 1);
+    }
+    if let Some(message) = &job.error_message {
+        println!("  error       {}: {message}", job.error_kind.as_deref().unwrap_or_default());
+    }
+    if let Some(rows) = job.rows_read {
+        println!("  rows        {} read, {} rejected", thousands(rows), thousands(job.rows_rejected.unwrap_or(0)));
+    }
+    println!("\nHistory:");
+    let mut table = Table::new(&["at", "from", "to", "by", "note"]);
+    for event in events {
+        table.row(vec![
+            moment(event.at),
+            event.from_state.clone().unwrap_or_else(|| "-".to_owned()),
+            event.to_state.clone(),
+            event.holder.clone(),
+            event.note.clone(),
+        ]);
+    }
+    print!("{table}");
+    if job.state == "failed" {
+        println!("\nWhen the cause is mended: impact-mirror jobs retry {}", job.id);
+    }
+}

@@ -1,0 +1,268 @@
+//! The door: arguments, what is printed, exit codes (design §7).
+
+mod check;
+mod demo;
+mod init;
+mod jobs;
+mod plan;
+mod progress;
+mod request;
+mod sandbox;
+mod status;
+mod sync;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{self, Database, Patience};
+use crate::config::{self, Settings};
+use crate::telemetry::{self, Form};
+
+/// What a command ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// Usage or configuration.
+    Usage = 2,
+    /// `sync` ended with cells that wait for quota.
+    WaitsForQuota = 3,
+    /// `sync` ended with failed cells.
+    FailedCells = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Mirrors the exports of an impact.com account into PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "impact-mirror", version, about, after_help = "\
+Exit codes: 0 done; 1 failed; 2 usage or configuration; 3 sync ended with cells that wait for quota; 4 sync ended with
+failed cells.
+
+No account at hand? `impact-mirror demo` mirrors made-up data and shows everything.")]
+struct Cli {
+    /// The configuration file [default: impact-mirror.toml, then /etc/impact-mirror/impact-mirror.toml]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// JSON instead of text: what plan, status and jobs print, and the log lines of run and sync
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon: keeps the mirror fresh until SIGTERM or Ctrl-C; a second signal stops at once
+    Run,
+    /// Do what is due now, to the end, then exit: for cron users and for a first try
+    Sync {
+        /// Only this export; may be repeated
+        #[arg(long = "export", value_name = "NAME")]
+        exports: Vec<String>,
+    },
+    /// Check the configuration, the database and each account: a line each, with the mend
+    Check,
+    /// Show what would be asked now, what it costs, what waits and when the backfill ends; calls nothing
+    Plan {
+        /// Only this export; may be repeated
+        #[arg(long = "export", value_name = "NAME")]
+        exports: Vec<String>,
+    },
+    /// Show freshness, jobs in flight, quota and failures
+    Status,
+    /// Ask for days that are missing, ahead of everything else
+    Backfill(request::Days),
+    /// Ask for days to be read again, loaded or not, ahead of everything else
+    Refresh(request::Days),
+    /// List and look after single jobs
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Look after paused accounts
+    #[command(subcommand)]
+    Accounts(AccountCommand),
+    /// Apply the database migrations and stop; run and sync do it by themselves
+    Migrate,
+    /// Write a commented configuration file to start from
+    Init(init::Options),
+    /// Run the simulator of impact.com
+    Sandbox(sandbox::Options),
+    /// Mirror made-up data from the simulator into an embedded Postgres, and stay up
+    Demo(demo::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum AccountCommand {
+    /// Let a paused account, and paused exports on it, try again now
+    Resume(AccountArgs),
+}
+
+#[derive(Debug, Args)]
+struct AccountArgs {
+    /// The account's name in the configuration
+    name: String,
+}
+
+/// Parses the command line, runs the command and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("impact-mirror: cannot start: {error}");
+            return Exit::Failed.into();
+        }
+    };
+    let exit = match runtime.block_on(dispatch(cli)) {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("impact-mirror: {error:#}");
+            exit_of(&error)
+        }
+    };
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit.into()
+}
+
+/// Configuration mistakes end with 2, everything else with 1.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    let is_usage = error.chain().any(|cause| {
+        cause.is::<config::Error>()
+            || cause.is::<Misuse>()
+            || cause.downcast_ref().is_some_and(|error| matches!(error, crate::store::Error::BadUrl))
+    });
+    if is_usage { Exit::Usage } else { Exit::Failed }
+}
+
+/// An argument that cannot be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Misuse(String);
+
+async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let form = if cli.json { Form::Json } else { Form::Text };
+    let quiet = || telemetry::start(form, "warn");
+    match cli.command {
+        Command::Run => {
+            let settings = config::load(cli.config.as_deref())?;
+            telemetry::start(form, "info");
+            app::run(settings, stop_signal()?).await?;
+            Ok(Exit::Done)
+        }
+        Command::Sync { exports } => {
+            let settings = config::load(cli.config.as_deref())?;
+            sync::sync(settings, &exports, form).await
+        }
+        Command::Check => {
+            quiet();
+            check::check(cli.config.as_deref()).await
+        }
+        Command::Plan { exports } => {
+            quiet();
+            plan::plan(config::load(cli.config.as_deref())?, &exports, form).await
+        }
+        Command::Status => {
+            quiet();
+            let database = open(&config::load(cli.config.as_deref())?).await?;
+            let exit = status::status(&database, form).await;
+            database.close().await?;
+            exit
+        }
+        Command::Backfill(days) => {
+            quiet();
+            request::request(config::load(cli.config.as_deref())?, days, request::Kind::Backfill, form).await
+        }
+        Command::Refresh(days) => {
+            quiet();
+            request::request(config::load(cli.config.as_deref())?, days, request::Kind::Refresh, form).await
+        }
+        Command::Jobs(command) => {
+            quiet();
+            let database = open(&config::load(cli.config.as_deref())?).await?;
+            let exit = jobs::jobs(&database, command, form).await;
+            database.close().await?;
+            exit
+        }
+        Command::Accounts(AccountCommand::Resume(args)) => {
+            quiet();
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = request::resume(&settings, &database, &args.name).await;
+            database.close().await?;
+            exit
+        }
+        Command::Migrate => {
+            quiet();
+            let database = open(&config::load(cli.config.as_deref())?).await?;
+            println!("{}: the schema impact_mirror is up to date", database.describe());
+            database.close().await?;
+            Ok(Exit::Done)
+        }
+        Command::Init(options) => init::init(&options),
+        Command::Sandbox(options) => {
+            telemetry::start(form, "info");
+            sandbox::sandbox(options, stop_signal()?).await
+        }
+        Command::Demo(options) => demo::demo(options, form, stop_signal()?).await,
+    }
+}
+
+/// Opens the database for a command that a person waits for.
+async fn open(settings: &Settings) -> anyhow::Result<Database> {
+    let database = Database::open(settings, Patience::COMMAND).await?;
+    Ok(database.expect("a command's patience has no stop signal"))
+}
+
+/// The names of exports given on the command line, checked; none given means all.
+fn scope(settings: &Settings, names: &[String]) -> anyhow::Result<app::Scope> {
+    if names.is_empty() {
+        return Ok(app::Scope::All);
+    }
+    let mut exports = Vec::new();
+    for name in names {
+        exports.push(export(settings, name)?);
+    }
+    Ok(app::Scope::Only(exports))
+}
+
+/// An export by its name.
+fn export(settings: &Settings, name: &str) -> anyhow::Result<crate::export::ExportName> {
+    let found = settings.exports.keys().find(|export| export.as_str() == name);
+    found.cloned().ok_or_else(|| {
+        let known: Vec<&str> = settings.exports.keys().map(crate::export::ExportName::as_str).collect();
+        Misuse(format!("there is no export {name:?}; configured are: {}", known.join(", "))).into()
+    })
+}
+
+/// Cancelled by SIGTERM or SIGINT; a second signal ends the process at once.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
+        told.cancel();
+        next().await;
+        eprintln!("impact-mirror: second signal: stopping at once; leases will run out");
+        std::process::exit(i32::from(Exit::Failed as u8));
+    });
+    Ok(stop)
+}

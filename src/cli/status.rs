@@ -1,0 +1,107 @@
+//! `status`: what is wrong first, then freshness, jobs in flight, quota and failures.
+
+use serde_json::json;
+
+use super::Exit;
+use super::table::{Table, ago, moment, thousands};
+use crate::app::Database;
+use crate::job::JobState;
+use crate::store::account::Paused;
+use crate::store::status::{self, Freshness, JobFilter, JobLine, Quota};
+use crate::telemetry::Form;
+
+/// Jobs shown of each kind.
+const SHOWN: i64 = 20;
+
+pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Exit> {
+    let mut conn = database.pool().acquire().await?;
+    let freshness = status::freshness(&mut conn).await?;
+    let quota = status::quota(&mut conn).await?;
+    let paused = crate::store::account::paused(&mut conn).await?;
+    let accounts = status::accounts(&mut conn).await?;
+    let in_flight = JobFilter { states: JobState::OPEN.to_vec(), limit: 1_000, ..JobFilter::default() };
+    let in_flight = status::jobs(&mut conn, &in_flight).await?;
+    let failed = status::failed_jobs(&mut conn, SHOWN).await?;
+    drop(conn);
+    match form {
+        Form::Json => {
+            let accounts: Vec<_> = accounts
+                .iter()
+                .map(|account| {
+                    let paused = paused.iter().find(|paused| paused.account.as_str() == account);
+                    json!({"account": account, "paused": paused.map(|paused| &paused.reason),
+                           "paused_since": paused.map(|paused| paused.since)})
+                })
+                .collect();
+            let view = json!({"exports": freshness, "accounts": accounts, "quota": quota, "in_flight": in_flight,
+                              "failed": failed});
+            println!("{view:#}");
+        }
+        Form::Text => print(&freshness, &paused, &quota, &in_flight, &failed),
+    }
+    Ok(Exit::Done)
+}
+
+fn print(freshness: &[Freshness], paused: &[Paused], quota: &[Quota], in_flight: &[JobLine], failed: &[JobLine]) {
+    if freshness.is_empty() {
+        println!("No export has run yet; `impact-mirror sync` or `impact-mirror run` begins.");
+        return;
+    }
+    for one in paused {
+        println!("! account {} is paused since {}: {}", one.account, moment(one.since), one.reason);
+        println!("  mend the credential, then: impact-mirror accounts resume {}", one.account);
+    }
+    for one in freshness.iter().filter(|one| one.is_stale) {
+        let why = one.latest_day.map_or_else(|| "some program has no complete day yet".to_owned(), |day| format!("complete to {day}"));
+        println!("! {} is late: {why}; see: impact-mirror plan --export {}", one.export, one.export);
+    }
+    for one in failed {
+        println!("! job {} of {} failed: {}", one.id, one.export, one.error_message.as_deref().unwrap_or("-"));
+        println!("  when mended: impact-mirror jobs retry {}", one.id);
+    }
+    if paused.is_empty() && failed.is_empty() && freshness.iter().all(|one| !one.is_stale) {
+        println!("All exports are fresh.");
+    }
+    println!("\nExports:");
+    print!("{}", freshness_table(freshness));
+    if !in_flight.is_empty() {
+        println!("\nJobs in flight: {}", in_flight.len());
+        print!("{}", super::jobs::jobs_table(&in_flight[..in_flight.len().min(10)]));
+        if in_flight.len() > 10 {
+            println!("  … and {} more: impact-mirror jobs list --open", in_flight.len() - 10);
+        }
+    }
+    println!("\nQuota:");
+    print!("{}", quota_table(quota));
+}
+
+pub(super) fn freshness_table(freshness: &[Freshness]) -> Table {
+    let mut table = Table::new(&["export", "complete to", "read", "promise", "", ">missing", ">failed"]);
+    for one in freshness {
+        table.row(vec![
+            one.export.clone(),
+            one.latest_day.map_or_else(|| "-".to_owned(), |day| day.to_string()),
+            one.age_seconds.map_or_else(|| "never".to_owned(), |age| format!("{} ago", ago(age))),
+            ago(one.promised_seconds),
+            if one.is_stale { "LATE" } else { "fresh" }.to_owned(),
+            thousands(one.missing_cells),
+            thousands(one.failed_cells),
+        ]);
+    }
+    table
+}
+
+pub(super) fn quota_table(quota: &[Quota]) -> Table {
+    let mut table = Table::new(&["account", "bucket", ">used", ">of", ">left", "next frees at"]);
+    for one in quota {
+        table.row(vec![
+            one.account.clone(),
+            one.bucket.clone(),
+            one.used.to_string(),
+            one.limit.to_string(),
+            one.remaining.to_string(),
+            one.resets_at.map_or_else(|| "-".to_owned(), moment),
+        ]);
+    }
+    table
+}

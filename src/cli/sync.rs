@@ -1,0 +1,61 @@
+//! `sync`.
+
+use super::progress::Display;
+use super::table::{moment, thousands};
+use super::{Exit, open, scope, stop_signal};
+use crate::app::{self, Engine, Scope, SyncEnd, SyncReport};
+use crate::config::Settings;
+use crate::plan::Because;
+use crate::telemetry::{self, Form};
+
+pub(super) async fn sync(settings: Settings, exports: &[String], form: Form) -> anyhow::Result<Exit> {
+    let scope = scope(&settings, exports)?;
+    telemetry::start(form, if form == Form::Json { "info" } else { "warn" });
+    to_the_end(settings, scope, form).await
+}
+
+/// Opens the database, syncs, closes it and prints how that ended.
+pub(super) async fn to_the_end(settings: Settings, scope: Scope, form: Form) -> anyhow::Result<Exit> {
+    for warning in settings.not_yet() {
+        tracing::warn!("{warning}");
+    }
+    let stop = stop_signal()?;
+    let database = open(&settings).await?;
+    let engine = Engine::start(settings, &database, scope).await?;
+    let mut display = Display::new();
+    let report = app::sync(engine, &database, stop, |progress| display.show(progress)).await;
+    display.clear();
+    database.close().await?;
+    let report = report?;
+    if form == Form::Text {
+        print(&report);
+    }
+    Ok(match report.end {
+        SyncEnd::Done => Exit::Done,
+        SyncEnd::WaitsForQuota => Exit::WaitsForQuota,
+        SyncEnd::Failed => Exit::FailedCells,
+        SyncEnd::Stopped => Exit::Failed,
+    })
+}
+
+fn print(report: &SyncReport) {
+    let progress = &report.progress;
+    println!("{} windows loaded, {} rows read, {} failed", progress.loaded, thousands(progress.rows), progress.failed);
+    let by = |wanted: fn(&Because) -> bool| {
+        report.waiting.iter().filter(|one| one.because.as_ref().is_some_and(wanted)).collect::<Vec<_>>()
+    };
+    let quota = by(|because| matches!(because, Because::Quota | Because::Share));
+    if let Some(last) = quota.iter().filter_map(|one| one.expected_at).max() {
+        println!("{} windows wait for quota, the last until {}; see `impact-mirror plan`", quota.len(), moment(last));
+    }
+    if let Some(paused) = by(|because| matches!(because, Because::Paused(_))).first() {
+        let why = paused.because.as_ref().map(ToString::to_string).unwrap_or_default();
+        println!("account {} or an export on it is {why}", paused.account);
+        println!("mend it, then `impact-mirror accounts resume {}`", paused.account);
+    }
+    match report.end {
+        SyncEnd::Failed => println!("some cells failed; see `impact-mirror status`"),
+        SyncEnd::Stopped => println!("stopped; what was in flight goes on with the next sync or run"),
+        SyncEnd::Done | SyncEnd::WaitsForQuota => {}
+    }
+}

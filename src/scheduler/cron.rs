@@ -1,0 +1,179 @@
+//! The schedules. A tick is written down, so that one missed while nobody ran is caught up at the next start, and one
+//! seen by several replicas counts once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use croner::parser::{CronParser, Seconds};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::PgPool;
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
+
+use crate::account::AccountName;
+use crate::clock::Clock;
+use crate::error_chain::Chain;
+use crate::export::ExportName;
+use crate::store;
+use crate::wake::Wakes;
+
+/// A bell is set for no later than this, so that a clock that was set or a laptop that slept is noticed.
+const LONGEST_SLEEP: TimeDelta = TimeDelta::minutes(30);
+
+/// The schedule of an export on an account.
+#[derive(Debug, Clone)]
+pub struct Cron {
+    /// The export.
+    pub export: ExportName,
+    /// The account.
+    pub account: AccountName,
+    /// Six fields, seconds first; the configuration has checked it.
+    pub schedule: String,
+    /// The account's zone.
+    pub time_zone: Tz,
+}
+
+impl Cron {
+    fn parsed(&self) -> croner::Cron {
+        CronParser::builder()
+            .seconds(Seconds::Required)
+            .dom_and_dow(true)
+            .build()
+            .parse(&self.schedule)
+            .expect("the configuration has checked the schedule")
+    }
+
+    /// The latest time at or before `now` that it should have fired.
+    pub fn last_before(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let local = now.with_timezone(&self.time_zone);
+        self.parsed().find_previous_occurrence(&local, true).ok().map(|at| at.with_timezone(&Utc))
+    }
+
+    /// The next time after `now` that it fires.
+    pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let local = now.with_timezone(&self.time_zone);
+        self.parsed().find_next_occurrence(&local, false).ok().map(|at| at.with_timezone(&Utc))
+    }
+}
+
+/// Writes the ticks that nobody saw: an export that never ticked does so now, and one whose time has passed since its
+/// last tick does so once, however many it missed. Says whether any did.
+pub async fn catch_up(pool: &PgPool, crons: &[Cron]) -> Result<bool, store::Error> {
+    let now = Clock.now();
+    let mut conn = pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let ticks = store::configured::ticks(&mut conn).await?;
+    let mut any = false;
+    for cron in crons {
+        let last = ticks.iter().find(|tick| tick.export == cron.export && tick.account == cron.account);
+        let at = match last.and_then(|tick| tick.last_tick_at) {
+            None => Some(now),
+            Some(_) => cron.last_before(now),
+        };
+        if let Some(at) = at {
+            any |= store::configured::tick(&mut conn, &cron.export, &cron.account, at).await?;
+        }
+    }
+    Ok(any)
+}
+
+/// Runs the schedules until told to stop.
+pub async fn run(
+    pool: PgPool,
+    crons: Vec<Cron>,
+    wakes: Arc<Wakes>,
+    stop: CancellationToken,
+) -> Result<(), JobSchedulerError> {
+    let mut scheduler = JobScheduler::new().await?;
+    for cron in crons {
+        set_bell(&scheduler, Bell { cron: Arc::new(cron), pool: pool.clone(), wakes: Arc::clone(&wakes) }).await?;
+    }
+    scheduler.start().await?;
+    stop.cancelled().await;
+    scheduler.shutdown().await
+}
+
+#[derive(Clone)]
+struct Bell {
+    cron: Arc<Cron>,
+    pool: PgPool,
+    wakes: Arc<Wakes>,
+}
+
+/// Sets a bell for the next occurrence. The scheduler's own cron jobs keep the zone's offset of the day they were made
+/// and so drift by an hour when the clocks change; a bell set anew each time does not.
+///
+/// Boxed, for it calls itself through the job it makes.
+fn set_bell(scheduler: &JobScheduler, bell: Bell) -> BoxFuture<'_, Result<(), JobSchedulerError>> {
+    async move {
+        let now = Clock.now();
+        let Some(next) = bell.cron.next_after(now) else { return Ok(()) }; // a date that never comes
+        // Bells ring by whole seconds, up to one early.
+        let left = (next - now).min(LONGEST_SLEEP).to_std().unwrap_or(Duration::ZERO) + Duration::from_secs(1);
+        let job = Job::new_one_shot_async(left, move |_id, scheduler: JobScheduler| {
+            let bell = bell.clone();
+            Box::pin(async move {
+                ring(&bell).await;
+                if let Err(error) = set_bell(&scheduler, bell).await {
+                    tracing::error!(error = %Chain(&error), "cannot set a schedule's next bell");
+                }
+            })
+        })?;
+        scheduler.add(job).await?;
+        Ok(())
+    }
+    .boxed()
+}
+
+async fn ring(bell: &Bell) {
+    let Some(at) = bell.cron.last_before(Clock.now()) else { return };
+    let ticked = async {
+        let mut conn = bell.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        store::configured::tick(&mut conn, &bell.cron.export, &bell.cron.account, at).await
+    };
+    match ticked.await {
+        Ok(true) => {
+            tracing::debug!(export = %bell.cron.export, account = %bell.cron.account, "schedule fired");
+            bell.wakes.plan.notify_one();
+        }
+        Ok(false) => {}
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), export = %bell.cron.export, "cannot write a tick; the next one stands for it");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cron(schedule: &str) -> Cron {
+        Cron {
+            export: ExportName::new("actions"),
+            account: AccountName::new("acme"),
+            schedule: schedule.to_owned(),
+            time_zone: chrono_tz::America::New_York,
+        }
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn a_schedule_keeps_its_local_hour_when_the_clocks_change() {
+        let daily = cron("0 30 3 * * *");
+        assert_eq!(daily.next_after(at("2026-03-07T12:00:00Z")), Some(at("2026-03-08T07:30:00Z")));
+        assert_eq!(daily.next_after(at("2026-03-06T12:00:00Z")), Some(at("2026-03-07T08:30:00Z")));
+        assert_eq!(daily.next_after(at("2026-11-01T12:00:00Z")), Some(at("2026-11-02T08:30:00Z")));
+    }
+
+    #[test]
+    fn the_last_occurrence_includes_the_present() {
+        let quarter = cron("0 */15 * * * *");
+        assert_eq!(quarter.last_before(at("2026-05-01T12:15:00Z")), Some(at("2026-05-01T12:15:00Z")));
+        assert_eq!(quarter.last_before(at("2026-05-01T12:14:59Z")), Some(at("2026-05-01T12:00:00Z")));
+    }
+}
