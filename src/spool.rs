@@ -244,13 +244,20 @@ fn create_locked(dir: &Path, job_id: i64) -> io::Result<(Guard, File)> {
         let path = dir.join(format!("{job_id}-{}{SUFFIX}", Uuid::new_v4().simple()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         let guard = Guard { path };
-        match file.try_lock() {
-            Ok(()) if file.metadata()?.nlink() > 0 => return Ok((guard, file)),
-            Ok(()) | Err(fs::TryLockError::WouldBlock) => {}
-            Err(fs::TryLockError::Error(error)) => return Err(error),
+        if lock(&file)? {
+            return Ok((guard, file));
         }
     }
     Err(io::Error::other("every new spool file was swept away at once"))
+}
+
+/// Takes the lock; says whether it is ours and the file is still in its place.
+fn lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(file.metadata()?.nlink() > 0),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// The job whose file this is, if it is a spool file.
@@ -286,6 +293,19 @@ fn shown(head: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_swept_away_before_it_was_locked_is_not_ours() {
+        let spool = std::env::temp_dir().join(format!("impact-mirror-{}", Uuid::new_v4()));
+        Spool::open(&spool).unwrap();
+        let create = |name| OpenOptions::new().write(true).create_new(true).open(spool.join(name)).unwrap();
+        let (kept, swept, being_swept) = (create("kept"), create("swept"), create("being-swept"));
+        fs::remove_file(spool.join("swept")).unwrap();
+        let sweeper = File::open(spool.join("being-swept")).unwrap();
+        sweeper.lock().unwrap();
+        assert_eq!([&kept, &swept, &being_swept].map(|file| lock(file).unwrap()), [true, false, false]);
+        fs::remove_dir_all(&spool).unwrap();
+    }
 
     #[tokio::test]
     async fn a_full_disk_is_told_with_the_directory_and_the_mend() {

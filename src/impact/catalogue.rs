@@ -1,5 +1,7 @@
 //! What an account offers: its company, programs, reports and their columns (impact-api §2.8, §2.10).
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::wire::Fields;
@@ -98,6 +100,11 @@ impl ReportMetaData {
             filters: list("Filters").iter().filter_map(FilterInfo::read).collect(),
             attributes: list("Attributes").iter().filter_map(ReportAttribute::read).collect(),
         }
+    }
+
+    /// The types of the columns, by header; only those that impact.com says.
+    pub fn kinds(&self) -> BTreeMap<String, ColumnKind> {
+        self.attributes.iter().filter_map(|column| Some((column.name.clone(), column.kind?))).collect()
     }
 }
 

@@ -1,7 +1,5 @@
 //! Results: redirects, first bytes, lengths.
 
-const GZIPPED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b\xd4\x49\xe2\x32\xd4\x31\x1a\x16\x18\x00\xf7\xe3\x81\xae\xcc\x00\x00\x00";
-
 use impact_mirror::account::Persona;
 use impact_mirror::error_chain::Chain;
 use impact_mirror::impact::{Body, Call, Download, Error, RemoteJobId, RemoteStatus};
@@ -9,6 +7,7 @@ use impact_mirror::retry::ErrorKind;
 
 use super::fake::{BASIC, Fake, SID, TOKEN, client, nobody, raw, redirect, reply};
 
+const GZIPPED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b\xd4\x49\xe2\x32\xd4\x31\x1a\x16\x18\x00\xf7\xe3\x81\xae\xcc\x00\x00\x00";
 const CSV: &str = "a,b\n1,2\n";
 const JOB: &str = r#"{"Id":"j-1","Type":"ApiReport","Status":"RUNNING","StatusMessage":"half way"}"#;
 
