@@ -3,10 +3,3 @@
 mod settings;
 
 pub use settings::*;
-
-impl Settings {
-    /// x
-    pub fn not_yet(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
