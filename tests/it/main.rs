@@ -5,5 +5,7 @@
 mod config;
 /// The embedded Postgres: started, joined, stopped, left behind.
 mod embedded;
+/// The map of the modules.
+mod floors;
 /// What the other tests stand on: a database, a place for state.
 mod support;
