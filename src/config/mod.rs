@@ -1,5 +1,21 @@
 //! The configuration contract (design §6): typed sections, checked once.
 
+mod accounts;
+mod catalogue;
+mod duration;
+mod environment;
+mod exports;
+mod load;
+mod reader;
+mod secret;
+mod sections;
 mod settings;
 
+pub use catalogue::{Catalogue, Certainty, Entry, KnownColumn, catalogue};
+pub use environment::Environment;
+pub use load::{Error, check, load};
+pub use reader::Problem;
 pub use settings::*;
+
+/// A configuration with every key and what it is for, as `init` writes it.
+pub const EXAMPLE: &str = include_str!("../../config/impact-mirror.example.toml");

@@ -35,6 +35,28 @@ pub struct Settings {
     pub exports: BTreeMap<ExportName, Export>,
 }
 
+impl Settings {
+    /// What is set but has no effect in this version, a line for each key.
+    pub fn not_yet(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        if self.database.distribution == Distribution::Citus {
+            keys.push("database.distribution = \"citus\"".to_owned());
+        }
+        if self.archive.is_some() {
+            keys.push("[archive]".to_owned());
+        }
+        for (name, export) in &self.exports {
+            if export.history {
+                keys.push(format!("exports.{name}.history = true"));
+            }
+            if export.partition == Partition::Month {
+                keys.push(format!("exports.{name}.partition = \"month\""));
+            }
+        }
+        keys.into_iter().map(|key| format!("{key} has no effect in this version")).collect()
+    }
+}
+
 /// `[database]`.
 #[derive(Debug, Clone)]
 pub struct Database {

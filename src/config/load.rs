@@ -1,0 +1,124 @@
+//! Finds the file, lays the environment over it and checks the whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ::config::{Config, File, FileFormat};
+
+use super::environment::Environment;
+use super::reader::{Problem, Problems, Section};
+use super::settings::Settings;
+use super::{accounts, exports, sections};
+
+/// Where the configuration is looked for when nobody says.
+const PLACES: [&str; 2] = ["impact-mirror.toml", "/etc/impact-mirror/impact-mirror.toml"];
+
+/// Loads the configuration from `path`, else from the first default place that has one, with the environment of this
+/// process over it.
+pub fn load(path: Option<&Path>) -> Result<Settings, Error> {
+    let path = match path {
+        Some(path) => path.to_owned(),
+        None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or(Error::NoFile)?,
+    };
+    let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    check(&text, &path, &Environment::of_this_process())
+}
+
+/// Checks the text of a file, which messages call `path`, with `environment` over it.
+pub fn check(text: &str, path: &Path, environment: &Environment) -> Result<Settings, Error> {
+    // The messages of TOML parsers quote the line, and the line may hold a secret.
+    if let Err(error) = toml::from_str::<toml::Table>(text) {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        return Err(Error::Syntax { path: path.to_owned(), line, message: error.message().to_owned() });
+    }
+    let unreadable = |source| Error::Unreadable { path: path.to_owned(), source: Box::new(source) };
+    let file = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build().map_err(unreadable)?;
+    let overrides = environment.overrides(&file.cache);
+    let whole = Config::builder().add_source(file).add_source(overrides).build().map_err(unreadable)?;
+
+    let problems = Problems::default();
+    let mut root = Section::root(whole.cache, &problems);
+    let settings = settings(&mut root, environment);
+    root.finish();
+    let problems = problems.take();
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        Some(_) | None => Err(Error::Invalid { path: path.to_owned(), problems }),
+    }
+}
+
+fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
+    let database = sections::database(root);
+    let http = sections::http(root);
+    let workers = sections::workers(root);
+    let state_dir = sections::state_dir(root, environment);
+    let spool_dir = sections::spool_dir(root, state_dir.as_deref().unwrap_or(Path::new("/")));
+    let archive = sections::archive(root);
+    let accounts = accounts::read(root, environment);
+    let exports = exports::read(root, &accounts);
+    Some(Settings {
+        database: database?,
+        http: http?,
+        workers: workers?,
+        spool_dir: spool_dir?,
+        state_dir: state_dir?,
+        archive: archive?,
+        accounts: accounts.whole,
+        exports,
+    })
+}
+
+/// Why there are no settings. All of these are for the user to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// None of the default places has a file.
+    #[error(
+        "no configuration: there is neither {} nor {}; name one with --config, or write one with `impact-mirror init`",
+        PLACES[0],
+        PLACES[1]
+    )]
+    NoFile,
+    /// The file is there, or was said to be, but cannot be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{path}, line {line}: {message}")]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// The file is TOML, and still the tree could not be built.
+    #[error("cannot make sense of the configuration {path}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<::config::ConfigError>,
+    },
+    /// Keys are wrong: all that were found, a line each.
+    #[error("the configuration {path} has {}", list(problems))]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problems: Vec<Problem>,
+    },
+}
+
+fn list(problems: &[Problem]) -> String {
+    let count = match problems.len() {
+        1 => "1 problem:".to_owned(),
+        count => format!("{count} problems:"),
+    };
+    problems.iter().fold(count, |text, problem| format!("{text}\n  {problem}"))
+}
