@@ -8,4 +8,5 @@ pub mod column;
 pub mod config;
 pub mod error_chain;
 pub mod export;
+pub mod mirror;
 pub mod retry;
