@@ -1,0 +1,360 @@
+//! Cuts a CSV file into records, in bounded memory, and says which records are malformed. It knows no columns and no types.
+//!
+//! RFC 4180 with LF or CRLF, with or without a byte order mark. A quote inside a field that did not begin with one is
+//! text, as ordinary readers have it. Lines with nothing on them are skipped.
+//!
+//! Where quoting is broken nobody knows where the record ends. Then the first line of it is malformed and reading goes on
+//! with the next line, so that a stray quote costs its own line and never swallows those behind it.
+
+use std::io::{self, Read};
+
+use memchr::{memchr, memchr_iter, memchr2};
+
+/// The longest record that is held in memory.
+pub(super) const MAX_RECORD: usize = 4 << 20;
+
+const FIRST_BUFFER: usize = 256 << 10;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What is wrong with a record, apart from what stands in its fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("expected {expected} fields, found {found}")]
+    FieldCount { expected: usize, found: usize },
+    #[error("text after a closing quote")]
+    TextAfterQuote,
+    #[error("a quote is never closed")]
+    UnclosedQuote,
+    #[error("the record is longer than 4 MiB")]
+    LongRecord,
+}
+
+/// One record, or what is left of one.
+#[derive(Debug)]
+pub(super) enum Item<'a> {
+    Record(Record<'a>),
+    Malformed { line: u64, raw: &'a [u8], reason: Malformed },
+}
+
+/// A well-formed record; its fields are unquoted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record<'a> {
+    /// The physical line on which it starts; the first line of a file is 1.
+    pub line: u64,
+    /// Where it starts in the file.
+    pub offset: u64,
+    /// As it stands in the file, without the end of line.
+    pub raw: &'a [u8],
+    fields: &'a [Field],
+    unescaped: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    pub fn field(&self, index: usize) -> &'a [u8] {
+        self.text(self.fields[index])
+    }
+
+    pub fn fields(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().map(|field| self.text(*field))
+    }
+
+    fn text(&self, field: Field) -> &'a [u8] {
+        let source = if field.unescaped { self.unescaped } else { self.raw };
+        &source[field.from..field.to]
+    }
+}
+
+/// A field by its place in the record, or among the unescaped texts where it held doubled quotes.
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    from: usize,
+    to: usize,
+    unescaped: bool,
+}
+
+/// Reads records one after the other.
+pub(super) struct Reader<R> {
+    source: R,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    ended: bool,
+    /// What the last item took: bytes and lines, dropped by the next call.
+    taken: (usize, u64),
+    skips_line: bool,
+    line: u64,
+    offset: u64,
+    width: Option<usize>,
+    fields: Vec<Field>,
+    unescaped: Vec<u8>,
+}
+
+impl<R: Read> Reader<R> {
+    pub fn new(source: R) -> Self {
+        Self {
+            source,
+            buffer: vec![0; FIRST_BUFFER],
+            start: 0,
+            end: 0,
+            ended: false,
+            taken: (0, 0),
+            skips_line: false,
+            line: 1,
+            offset: 0,
+            width: None,
+            fields: Vec::new(),
+            unescaped: Vec::new(),
+        }
+    }
+
+    /// From here on a record has so many fields.
+    pub fn expect_fields(&mut self, width: usize) {
+        self.width = Some(width);
+    }
+
+    /// The next record; `None` at the end of the file.
+    pub fn next(&mut self) -> io::Result<Option<Item<'_>>> {
+        self.drop_taken();
+        if self.offset == 0 {
+            self.skip_byte_order_mark()?;
+        }
+        if self.skips_line {
+            self.skip_rest_of_line()?;
+        }
+        loop {
+            let data = &self.buffer[self.start..self.end];
+            match split(data, self.ended, &mut self.fields, &mut self.unescaped) {
+                Split::End => return Ok(None),
+                Split::More if data.len() >= MAX_RECORD => return Ok(Some(self.malformed(Malformed::LongRecord))),
+                Split::More => self.fill()?,
+                Split::Broken(reason) => return Ok(Some(self.malformed(reason))),
+                Split::Blank { taken } => {
+                    self.taken = (taken, 1);
+                    self.drop_taken();
+                }
+                Split::Record { content, taken, lines } => return Ok(Some(self.record(content, taken, lines))),
+            }
+        }
+    }
+
+    fn record(&mut self, content: usize, taken: usize, lines: u64) -> Item<'_> {
+        let found = self.fields.len();
+        let expected = self.width.unwrap_or(found);
+        if found != expected && lines > 1 && self.next_line_is_whole(expected) {
+            return self.malformed(Malformed::UnclosedQuote);
+        }
+        self.taken = (taken, lines);
+        let raw = &self.buffer[self.start..self.start + content];
+        if found != expected {
+            return Item::Malformed { line: self.line, raw, reason: Malformed::FieldCount { expected, found } };
+        }
+        Item::Record(Record {
+            line: self.line,
+            offset: self.offset,
+            raw,
+            fields: &self.fields,
+            unescaped: &self.unescaped,
+        })
+    }
+
+    /// Whether the second line of a record with the wrong number of fields is a good record by itself: then the first one
+    /// holds a quote that was never closed.
+    fn next_line_is_whole(&self, expected: usize) -> bool {
+        let data = &self.buffer[self.start..self.end];
+        let Some(line_end) = memchr(b'\n', data) else { return false };
+        let mut fields = Vec::new();
+        let split = split(&data[line_end + 1..], self.ended, &mut fields, &mut Vec::new());
+        matches!(split, Split::Record { lines: 1, .. }) && fields.len() == expected
+    }
+
+    /// The line that the record starts on, whatever it holds.
+    fn malformed(&mut self, reason: Malformed) -> Item<'_> {
+        let data = &self.buffer[self.start..self.end];
+        let (content, taken) = match memchr(b'\n', data) {
+            Some(line_end) => (line_end, (line_end + 1, 1)),
+            None => {
+                self.skips_line = !self.ended;
+                (data.len(), (data.len(), 0))
+            }
+        };
+        self.taken = taken;
+        let raw = &data[..content];
+        Item::Malformed { line: self.line, raw: raw.strip_suffix(b"\r").unwrap_or(raw), reason }
+    }
+
+    fn drop_taken(&mut self) {
+        let (bytes, lines) = std::mem::take(&mut self.taken);
+        self.start += bytes;
+        self.offset += bytes as u64;
+        self.line += lines;
+    }
+
+    fn skip_rest_of_line(&mut self) -> io::Result<()> {
+        loop {
+            let data = &self.buffer[self.start..self.end];
+            if let Some(line_end) = memchr(b'\n', data) {
+                self.taken = (line_end + 1, 1);
+                self.drop_taken();
+                break;
+            }
+            self.taken = (data.len(), 0);
+            self.drop_taken();
+            if self.ended {
+                break;
+            }
+            self.fill()?;
+        }
+        self.skips_line = false;
+        Ok(())
+    }
+
+    fn skip_byte_order_mark(&mut self) -> io::Result<()> {
+        while self.end - self.start < BYTE_ORDER_MARK.len() && !self.ended {
+            self.fill()?;
+        }
+        if self.buffer[self.start..self.end].starts_with(BYTE_ORDER_MARK) {
+            self.taken = (BYTE_ORDER_MARK.len(), 0);
+            self.drop_taken();
+        }
+        Ok(())
+    }
+
+    /// Reads on behind what is there, making room first.
+    fn fill(&mut self) -> io::Result<()> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.buffer.len() {
+            self.buffer.resize((self.buffer.len() * 2).min(MAX_RECORD), 0);
+        }
+        loop {
+            match self.source.read(&mut self.buffer[self.end..]) {
+                Ok(0) => self.ended = true,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// What stands at the beginning of a piece of the file.
+enum Split {
+    /// Nothing, and nothing will come.
+    End,
+    /// A record that goes on behind the piece.
+    More,
+    Broken(Malformed),
+    Blank {
+        taken: usize,
+    },
+    Record {
+        content: usize,
+        taken: usize,
+        lines: u64,
+    },
+}
+
+fn split(data: &[u8], ended: bool, fields: &mut Vec<Field>, unescaped: &mut Vec<u8>) -> Split {
+    fields.clear();
+    unescaped.clear();
+    if data.is_empty() {
+        return if ended { Split::End } else { Split::More };
+    }
+    match memchr2(b'\n', b'"', data) {
+        Some(at) if data[at] == b'"' => split_quoted(data, ended, fields, unescaped),
+        Some(line_end) => split_plain(data, line_end, line_end + 1, fields),
+        None if ended => split_plain(data, data.len(), data.len(), fields),
+        None => Split::More,
+    }
+}
+
+/// A line without any quote.
+fn split_plain(data: &[u8], line_end: usize, taken: usize, fields: &mut Vec<Field>) -> Split {
+    let line = &data[..line_end];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        return Split::Blank { taken };
+    }
+    let mut from = 0;
+    for to in memchr_iter(b',', line) {
+        fields.push(Field { from, to, unescaped: false });
+        from = to + 1;
+    }
+    fields.push(Field { from, to: line.len(), unescaped: false });
+    Split::Record { content: line.len(), taken, lines: 1 }
+}
+
+fn split_quoted(data: &[u8], ended: bool, fields: &mut Vec<Field>, unescaped: &mut Vec<u8>) -> Split {
+    let mut at = 0;
+    let mut lines = 1;
+    loop {
+        let content;
+        if data.get(at) == Some(&b'"') {
+            let close = match quoted_field(data, at + 1, ended, unescaped) {
+                Ok((field, close)) => {
+                    fields.push(field);
+                    close
+                }
+                Err(split) => return split,
+            };
+            lines += memchr_iter(b'\n', &data[at..close]).count() as u64;
+            at = close + 1;
+            content = at;
+            match &data[at..] {
+                [b',', ..] => {
+                    at += 1;
+                    continue;
+                }
+                [b'\n', ..] => at += 1,
+                [b'\r', b'\n', ..] => at += 2,
+                [b'\r'] | [] if !ended => return Split::More,
+                rest @ ([b'\r'] | []) => at += rest.len(),
+                _ => return Split::Broken(Malformed::TextAfterQuote),
+            }
+        } else {
+            let rest = &data[at..];
+            let length = match memchr2(b',', b'\n', rest) {
+                Some(length) => length,
+                None if ended => rest.len(),
+                None => return Split::More,
+            };
+            if rest.get(length) == Some(&b',') {
+                fields.push(Field { from: at, to: at + length, unescaped: false });
+                at += length + 1;
+                continue;
+            }
+            let text = &rest[..length];
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            fields.push(Field { from: at, to: at + text.len(), unescaped: false });
+            content = at + text.len();
+            at = (at + length + 1).min(data.len());
+        }
+        return Split::Record { content, taken: at, lines };
+    }
+}
+
+/// The field that begins at `from`, behind its opening quote, and where its closing quote stands.
+fn quoted_field(data: &[u8], from: usize, ended: bool, unescaped: &mut Vec<u8>) -> Result<(Field, usize), Split> {
+    let unescaped_from = unescaped.len();
+    let mut piece = from;
+    loop {
+        let Some(distance) = memchr(b'"', &data[piece..]) else {
+            return Err(if ended { Split::Broken(Malformed::UnclosedQuote) } else { Split::More });
+        };
+        let quote = piece + distance;
+        match data.get(quote + 1) {
+            Some(b'"') => {
+                unescaped.extend_from_slice(&data[piece..=quote]);
+                piece = quote + 2;
+            }
+            None if !ended => return Err(Split::More),
+            _ if piece == from => return Ok((Field { from, to: quote, unescaped: false }, quote)),
+            _ => {
+                unescaped.extend_from_slice(&data[piece..quote]);
+                return Ok((Field { from: unescaped_from, to: unescaped.len(), unescaped: true }, quote));
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What can keep a file from being loaded. A message says where: export, file, line, column; never what a cell holds.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::export::ExportName;
+use crate::retry::ErrorKind;
+
+/// Why a file was not loaded at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file lacks a column without which its rows cannot be placed.
+    #[error("{file} of export {export} has no column {column:?}, which is its {role}", file = file.display())]
+    MissingColumn {
+        /// Whose file.
+        export: ExportName,
+        /// Which file.
+        file: PathBuf,
+        /// The column as the configuration names it.
+        column: String,
+        /// What the column is for.
+        role: ColumnRole,
+    },
+    /// The first line is not a header.
+    #[error("line {line} of {file} of export {export} is not a header: {problem}", file = file.display())]
+    Header {
+        /// Whose file.
+        export: ExportName,
+        /// Which file.
+        file: PathBuf,
+        /// Where the header begins.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The spooled file, or what was set aside while reading it, could not be read or written.
+    #[error("cannot read {file} of export {export}", file = file.display())]
+    File {
+        /// Whose file.
+        export: ExportName,
+        /// Which file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A column of the mirrored table has been given a type that the loader does not write.
+    #[error("column {column} of the mirrored table of export {export} is {found}, which is none of its types")]
+    ForeignType {
+        /// Whose table.
+        export: ExportName,
+        /// Which column.
+        column: String,
+        /// Its type in Postgres.
+        found: String,
+    },
+    /// The table changes under us again and again.
+    #[error("the mirrored table of export {export} kept changing while {file} was loaded", file = file.display())]
+    Unsettled {
+        /// Whose table.
+        export: ExportName,
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Postgres refused or failed.
+    #[error("cannot {step} for {file} of export {export}", file = file.display())]
+    Database {
+        /// Whose file.
+        export: ExportName,
+        /// Which file.
+        file: PathBuf,
+        /// What was being done.
+        step: &'static str,
+        /// What Postgres says.
+        source: sqlx::Error,
+    },
+}
+
+/// What a column is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnRole {
+    /// It is part of the key.
+    Key,
+    /// It says which day a row belongs to.
+    Date,
+}
+
+impl std::fmt::Display for ColumnRole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Key => "key",
+            Self::Date => "date column",
+        })
+    }
+}
+
+impl Error {
+    /// The class of the failure, on which the retry policy hangs.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::MissingColumn { .. } | Self::Header { .. } => ErrorKind::BadFile,
+            Self::File { .. } => ErrorKind::Transient,
+            Self::ForeignType { .. } | Self::Unsettled { .. } | Self::Database { .. } => ErrorKind::Database,
+        }
+    }
+}
+
+/// What of a load an error has to say; makes errors at one place.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub export: ExportName,
+    pub file: PathBuf,
+}
+
+impl Place {
+    pub fn database(&self, step: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+        let Self { export, file } = self.clone();
+        move |source| Error::Database { export, file, step, source }
+    }
+
+    pub fn file(&self) -> impl FnOnce(io::Error) -> Error {
+        let Self { export, file } = self.clone();
+        move |source| Error::File { export, file, source }
+    }
+
+    pub fn header(&self, line: u64, problem: impl Into<String>) -> Error {
+        Error::Header { export: self.export.clone(), file: self.file.clone(), line, problem: problem.into() }
+    }
+}

@@ -1,0 +1,232 @@
+//! Decides how the mirrored table has to look for a file: which column takes which header, and its type. Pure; the tables
+//! of Postgres are read by `catalog` and changed by `ddl`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Target;
+use super::error::{ColumnRole, Error, Place};
+use super::header::{self, LINEAGE, folded};
+use super::value::{Format, join};
+use crate::column::ColumnKind;
+
+/// Where the type of a column comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub(super) enum Origin {
+    Configured,
+    Metadata,
+    Data,
+    /// No value was ever seen: text for now.
+    Empty,
+}
+
+/// The mirrored table as it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub exists: bool,
+    pub columns: Vec<StandingColumn>,
+    /// Further columns, which are not ours.
+    pub foreign: BTreeSet<String>,
+    /// Its indexes: name and columns.
+    pub indexes: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StandingColumn {
+    pub source: String,
+    pub name: String,
+    pub kind: ColumnKind,
+    pub origin: Origin,
+    /// Whether the table has it; it has not after somebody dropped it.
+    pub in_table: bool,
+}
+
+/// A column of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub source: String,
+    pub name: String,
+    pub format: Format,
+    pub origin: Origin,
+}
+
+impl Column {
+    /// Its type in the table.
+    pub fn kind(&self) -> ColumnKind {
+        self.format.kind.unwrap_or(ColumnKind::Text)
+    }
+}
+
+/// How a file and its table fit together.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// In the order of the file.
+    pub columns: Vec<Column>,
+    /// Columns of the table that the file has not.
+    pub others: Vec<(String, ColumnKind)>,
+    /// Indexes of the key columns.
+    pub key: Vec<usize>,
+    /// Index of the date column.
+    pub date: Option<usize>,
+    /// What has to be done to the table, in this order.
+    pub changes: Vec<Change>,
+    /// Whether a column is new and nobody says its type.
+    pub needs_survey: bool,
+}
+
+/// One change to the mirrored table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    Create,
+    Add { name: String, source: String, kind: ColumnKind, origin: Origin },
+    Retype { name: String, source: String, from: ColumnKind, to: ColumnKind, origin: Origin },
+    DropIndex(String),
+    KeyIndex,
+    WindowIndex,
+}
+
+/// Types that a survey of the file found, by folded source name.
+pub(super) type Surveyed = BTreeMap<String, ColumnKind>;
+
+impl Layout {
+    pub fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.key.iter().map(|index| self.columns[*index].name.as_str())
+    }
+
+    /// Fits the headers of a file to the table as it stands.
+    pub fn fit(
+        sources: &[String],
+        standing: &Standing,
+        target: &Target<'_>,
+        surveyed: &Surveyed,
+        place: &Place,
+    ) -> Result<Self, Error> {
+        let known: Vec<_> =
+            standing.columns.iter().map(|column| (column.source.clone(), column.name.clone())).collect();
+        let headers = header::name_columns(sources, &known, standing.foreign.clone());
+        let configured = by_folded_name(target.configured);
+        let metadata = by_folded_name(target.metadata);
+
+        let mut changes = Vec::new();
+        if !standing.exists {
+            changes.push(Change::Create);
+        }
+        let mut needs_survey = false;
+        let mut columns: Vec<Column> = Vec::with_capacity(headers.len());
+        for header in headers {
+            let folded = folded(&header.source);
+            let configured = configured.get(&folded).copied();
+            let before = standing.columns.iter().find(|column| column.name == header.name && header.known);
+            let told = configured
+                .map(|kind| (kind, Origin::Configured))
+                .or_else(|| metadata.get(&folded).map(|kind| (*kind, Origin::Metadata)));
+            let mut typed = match before {
+                Some(before) if before.origin != Origin::Empty => Some(match configured {
+                    Some(wider) if wider != before.kind && join(wider, before.kind) == wider => {
+                        (wider, Origin::Configured)
+                    }
+                    _ => (before.kind, before.origin),
+                }),
+                _ => told,
+            };
+            if let Some(&found) = surveyed.get(&folded) {
+                typed = Some(match typed {
+                    Some((kind, origin)) if join(kind, found) == kind => (kind, origin),
+                    Some((kind, _)) => (join(kind, found), Origin::Data),
+                    None => (found, Origin::Data),
+                });
+            }
+            needs_survey |= typed.is_none() && before.is_none();
+            let column = Column {
+                format: Format {
+                    kind: typed.map(|(kind, _)| kind),
+                    takes_months: configured == Some(ColumnKind::Date),
+                },
+                origin: typed.map_or(Origin::Empty, |(_, origin)| origin),
+                source: header.source,
+                name: header.name,
+            };
+            changes.extend(column_change(&column, before));
+            columns.push(column);
+        }
+
+        let others = standing.columns.iter().filter(|other| columns.iter().all(|column| column.name != other.name));
+        let others: Vec<_> = others.collect();
+        changes.extend(others.iter().filter(|column| !column.in_table).map(|column| Change::Add {
+            name: column.name.clone(),
+            source: column.source.clone(),
+            kind: column.kind,
+            origin: column.origin,
+        }));
+        let others = others.into_iter().map(|column| (column.name.clone(), column.kind)).collect();
+
+        let find = |wanted: &str, role| {
+            let wanted_folded = folded(wanted);
+            columns.iter().position(|column| folded(&column.source) == wanted_folded).ok_or_else(|| {
+                Error::MissingColumn {
+                    export: place.export.clone(),
+                    file: place.file.clone(),
+                    column: wanted.to_owned(),
+                    role,
+                }
+            })
+        };
+        let key = target.key.iter().map(|name| find(name, ColumnRole::Key)).collect::<Result<Vec<_>, _>>()?;
+        let date = target.date_column.map(|name| find(name, ColumnRole::Date)).transpose()?;
+
+        let mut layout = Self { columns, others, key, date, changes, needs_survey };
+        layout.index_changes(standing, target.export.as_str());
+        Ok(layout)
+    }
+
+    fn index_changes(&mut self, standing: &Standing, table: &str) {
+        let key_index = index_name(table, "key");
+        let key: Vec<String> = std::iter::once("_account").chain(self.key_names()).map(str::to_owned).collect();
+        let standing_key = standing.indexes.get(&key_index);
+        if standing_key.is_some_and(|columns| self.key.is_empty() || *columns != key) {
+            self.changes.push(Change::DropIndex(key_index));
+        }
+        if !self.key.is_empty() && standing_key != Some(&key) {
+            self.changes.push(Change::KeyIndex);
+        }
+        if !standing.indexes.contains_key(&index_name(table, "window")) {
+            self.changes.push(Change::WindowIndex);
+        }
+    }
+}
+
+fn column_change(column: &Column, before: Option<&StandingColumn>) -> Option<Change> {
+    let kind = column.kind();
+    match before {
+        Some(before) if before.in_table => {
+            (before.kind != kind || before.origin != column.origin).then(|| Change::Retype {
+                name: column.name.clone(),
+                source: column.source.clone(),
+                from: before.kind,
+                to: kind,
+                origin: column.origin,
+            })
+        }
+        _ => {
+            Some(Change::Add { name: column.name.clone(), source: column.source.clone(), kind, origin: column.origin })
+        }
+    }
+}
+
+fn by_folded_name(kinds: &BTreeMap<String, ColumnKind>) -> BTreeMap<String, ColumnKind> {
+    kinds.iter().map(|(name, kind)| (folded(name), *kind)).collect()
+}
+
+/// The name of one of our indexes, unique to its table even where that has a long name.
+pub(super) fn index_name(table: &str, purpose: &str) -> String {
+    let whole = format!("{table}_{purpose}");
+    if whole.len() <= header::MAX_IDENTIFIER {
+        return whole;
+    }
+    let hash = xxhash_rust::xxh3::xxh3_64(table.as_bytes());
+    let suffix = format!("_{hash:016x}_{purpose}");
+    format!("{}{suffix}", &table[..table.floor_char_boundary(header::MAX_IDENTIFIER - suffix.len())])
+}
+
+/// How many columns of a file a table can hold.
+pub(super) const MAX_COLUMNS: usize = 1600 - LINEAGE.len();

@@ -1,0 +1,101 @@
+//! Loads a spooled result file into its mirrored table: typed columns, lineage, rejected rows and what was restated.
+//!
+//! It works inside the caller's transaction and commits nothing. Where a window is new the file is copied straight into the
+//! mirrored table; where it is not, into a temporary table first, and only the differences are written. The file is read
+//! once: only a value that does not fit its column makes us go back to a savepoint, look through the whole file, change the
+//! column and read again. Memory does not grow with the file.
+
+mod catalog;
+mod copy;
+mod csv;
+mod ddl;
+mod error;
+mod header;
+mod layout;
+mod load;
+mod merge;
+mod rejects;
+mod rows;
+mod survey;
+mod table;
+mod time;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
+use sqlx::PgConnection;
+
+pub use error::{ColumnRole, Error};
+
+use crate::account::AccountName;
+use crate::column::{ColumnKind, OnTypeConflict};
+use crate::export::{ExportName, Program, Window};
+
+/// Where the rows of a file belong, and what is known of its columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The schema of the mirrored tables.
+    pub schema: &'a str,
+    /// The export; its table has the same name.
+    pub export: &'a ExportName,
+    /// Whose data it is.
+    pub account: &'a AccountName,
+    /// The program that the export was narrowed to.
+    pub program: &'a Program,
+    /// The days that the export was asked for.
+    pub window: Window,
+    /// The zone of the account: times without an offset are in it, and days are counted in it.
+    pub time_zone: Tz,
+    /// The columns, by their source names, that tell the rows of an account apart; empty for none.
+    pub key: &'a [String],
+    /// The column, by its source name, that says which day a row belongs to.
+    pub date_column: Option<&'a str>,
+    /// Types by source name, in any letter case, from the user or the catalogue.
+    pub configured: &'a BTreeMap<String, ColumnKind>,
+    /// Types by source name from the report's metadata.
+    pub metadata: &'a BTreeMap<String, ColumnKind>,
+    /// What to do with a value that does not fit its column.
+    pub on_type_conflict: OnTypeConflict,
+}
+
+/// What a load did. `rows_read` is the sum of inserted, updated, unchanged and rejected.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Records in the file, good and bad.
+    pub rows_read: u64,
+    /// Rows that were not there before.
+    pub rows_inserted: u64,
+    /// Rows of a known key that differed.
+    pub rows_updated: u64,
+    /// Rows that the window no longer has.
+    pub rows_deleted: u64,
+    /// Rows that stood there already and were not touched.
+    pub rows_unchanged: u64,
+    /// Records that are in `rejected_row` and not in the table.
+    pub rows_rejected: u64,
+    /// Rows dated outside the window, kept under its nearest day.
+    pub rows_outside: u64,
+    /// A rejected row might be a new version of any row of the window, so that none was deleted.
+    pub kept_deletions: bool,
+    /// The rows now standing under each day of the window.
+    pub rows_per_day: BTreeMap<NaiveDate, u64>,
+    /// What was done to the table, a line each.
+    pub table_changes: Vec<String>,
+}
+
+/// Loads one spooled CSV file into its mirrored table, for the load `load_id`, which exists.
+///
+/// `conn` has a transaction open, and after an error that transaction is to be rolled back. If the future is dropped half
+/// way, the connection may still be in the middle of a copy: close it instead of using it again.
+pub async fn load(
+    conn: &mut PgConnection,
+    file: &Path,
+    target: &Target<'_>,
+    load_id: i64,
+    now: DateTime<Utc>,
+) -> Result<Report, Error> {
+    load::Load::new(file, target, load_id, now).run(conn).await
+}

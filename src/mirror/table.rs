@@ -1,0 +1,163 @@
+//! The text of every statement that names a mirrored table or its columns. Identifiers are quoted here and nowhere else.
+//!
+//! Statements on the mirrored table stay within what Citus runs (design §9); comparing is left to temporary tables.
+
+use std::fmt::Write;
+
+use super::layout::{Layout, index_name};
+use super::value::join;
+use crate::column::ColumnKind;
+use crate::export::ExportName;
+
+pub(super) mod merge;
+
+/// What stands behind the columns of the file in the table of rows to be merged.
+pub(super) const STAGING: [&str; 5] = ["_day", "_row_hash", "_line", "_offset", "_length"];
+
+/// The names of a mirrored table.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    schema: String,
+    name: String,
+    qualified: String,
+}
+
+/// The zones of accounts by name: a day becomes a time in the zone of the account it belongs to.
+pub(super) type Zones = Vec<(String, String)>;
+
+impl Table {
+    pub fn new(schema: &str, export: &ExportName) -> Self {
+        let name = export.as_str().to_owned();
+        Self { qualified: format!("{}.{}", identifier(schema), identifier(&name)), schema: schema.to_owned(), name }
+    }
+
+    /// Schema and name, quoted.
+    pub fn qualified(&self) -> &str {
+        &self.qualified
+    }
+
+    /// The bare name of the schema.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    pub fn create_schema(&self) -> String {
+        format!("create schema if not exists {}", identifier(&self.schema))
+    }
+
+    pub fn create(&self, columns: &[(&str, ColumnKind)]) -> String {
+        let mut text = format!("create table {} (", self.qualified);
+        for (name, kind) in columns {
+            let _ = write!(text, "{} {kind}, ", identifier(name));
+        }
+        text.push_str(
+            "_account text not null, _program text not null, _day date not null, _row_hash uuid not null, \
+             _load_id bigint not null, _line bigint not null, _first_seen_at timestamptz not null, \
+             _changed_at timestamptz not null)",
+        );
+        text
+    }
+
+    pub fn comment(&self, comment: &str) -> String {
+        format!("comment on table {} is {}", self.qualified, literal(comment))
+    }
+
+    pub fn comment_column(&self, column: &str, comment: &str) -> String {
+        format!("comment on column {}.{} is {}", self.qualified, identifier(column), literal(comment))
+    }
+
+    pub fn add_column(&self, column: &str, kind: ColumnKind) -> String {
+        format!("alter table {} add column {} {kind}", self.qualified, identifier(column))
+    }
+
+    pub fn retype_column(&self, column: &str, from: ColumnKind, to: ColumnKind, zones: &Zones) -> String {
+        let name = identifier(column);
+        let value = conversion(&name, from, to, zones);
+        format!("alter table {} alter column {name} type {to} using {value}", self.qualified)
+    }
+
+    pub fn has_values(&self, column: &str) -> String {
+        format!("select exists (select 1 from {} where {} is not null)", self.qualified, identifier(column))
+    }
+
+    pub fn create_key_index(&self, layout: &Layout) -> String {
+        let name = identifier(&index_name(&self.name, "key"));
+        format!("create unique index {name} on {} (_account, {})", self.qualified, list(layout.key_names()))
+    }
+
+    pub fn create_window_index(&self) -> String {
+        let name = identifier(&index_name(&self.name, "window"));
+        format!("create index {name} on {} (_account, _program, _day)", self.qualified)
+    }
+
+    pub fn drop_index(&self, name: &str) -> String {
+        format!("drop index {}.{}", identifier(&self.schema), identifier(name))
+    }
+
+    pub fn copy(&self, layout: &Layout) -> String {
+        let columns = layout.columns.iter().map(|column| column.name.as_str()).chain(super::header::LINEAGE);
+        format!("copy {} ({}) from stdin (format binary)", self.qualified, list(columns))
+    }
+
+    /// Whether the window ($1 account, $2 program, $3 and $4 days) has rows.
+    pub fn window_has_rows(&self) -> String {
+        format!("select exists (select 1 from {} where {WINDOW})", self.qualified)
+    }
+
+    pub fn delete_window(&self) -> String {
+        format!("delete from {} where {WINDOW}", self.qualified)
+    }
+
+    pub fn rows_per_day(&self) -> String {
+        format!("select _day, count(*) from {} where {WINDOW} group by _day", self.qualified)
+    }
+
+    /// The sums of some columns over the window, as text.
+    pub fn window_sums(&self, columns: &[&str]) -> String {
+        format!("select array[{}] from {} where {WINDOW}", sums(columns), self.qualified)
+    }
+}
+
+/// The rows of a window.
+const WINDOW: &str = "_account = $1 and _program = $2 and _day between $3 and $4";
+
+fn sums(columns: &[&str]) -> String {
+    let sums: Vec<_> = columns.iter().map(|column| format!("sum({})::text", identifier(column))).collect();
+    sums.join(", ")
+}
+
+/// A quoted identifier.
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\"").replace('\0', ""))
+}
+
+/// A quoted text. A backslash means itself, as Postgres has it by default and as `E''` makes sure.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''").replace('\0', ""))
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(identifier).collect::<Vec<_>>().join(", ")
+}
+
+/// The expression that turns a column of one type into another.
+fn conversion(name: &str, from: ColumnKind, to: ColumnKind, zones: &Zones) -> String {
+    match (from, to) {
+        (ColumnKind::Date, ColumnKind::Timestamptz) => {
+            let mut zone = String::from("case _account");
+            for (account, name) in zones {
+                let _ = write!(zone, " when {} then {}", literal(account), literal(name));
+            }
+            format!("{name}::timestamp at time zone ({zone} else 'UTC' end)")
+        }
+        (ColumnKind::Date, ColumnKind::Text) => format!("to_char({name}, 'YYYY-MM-DD')"),
+        (ColumnKind::Timestamptz, ColumnKind::Text) => {
+            format!("replace(to_char({name} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), '.000000Z', 'Z')")
+        }
+        _ if from == ColumnKind::Text => format!("null::{to}"),
+        _ => {
+            debug_assert_eq!(join(from, to), to, "columns only become wider");
+            format!("{name}::{to}")
+        }
+    }
+}

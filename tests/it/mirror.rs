@@ -1,0 +1,195 @@
+//! What stands in the database after a file was loaded.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono_tz::Tz;
+use impact_mirror::account::AccountName;
+use impact_mirror::column::{ColumnKind, OnTypeConflict};
+use impact_mirror::export::{ExportName, Program, Window};
+use impact_mirror::mirror::{self, Error, Report, Target};
+use impact_mirror::retry::ErrorKind;
+use sqlx::{AssertSqlSafe, PgPool};
+use tempfile::TempDir;
+
+use crate::support::database::database;
+
+mod columns;
+mod malformed;
+mod merging;
+mod types;
+
+fn day(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+/// An export of one account in a database of its own; the fields are the target of its next load.
+struct Mirror {
+    pool: PgPool,
+    dir: TempDir,
+    now: DateTime<Utc>,
+    export: ExportName,
+    account: AccountName,
+    program: Program,
+    window: Window,
+    zone: Tz,
+    key: Vec<String>,
+    date_column: Option<String>,
+    configured: BTreeMap<String, ColumnKind>,
+    metadata: BTreeMap<String, ColumnKind>,
+    on_type_conflict: OnTypeConflict,
+}
+
+impl Mirror {
+    /// Rows without a key and without a date, on 2026-05-01.
+    async fn unkeyed() -> Self {
+        let pool = database().await;
+        sqlx::raw_sql(
+            "insert into impact_mirror.account (name, persona, time_zone) values \
+                 ('acme', 'brand', 'America/New_York'), ('other', 'brand', 'Europe/Berlin'); \
+             insert into impact_mirror.export (name, bucket, table_name, freshness) \
+                 values ('actions', 'report_export', 'actions', '1 day')",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        Self {
+            pool,
+            dir: TempDir::new().unwrap(),
+            now: "2026-06-01T00:00:00Z".parse().unwrap(),
+            export: ExportName::new("actions"),
+            account: AccountName::new("acme"),
+            program: Program::new("1000"),
+            window: Window::day(day("2026-05-01")),
+            zone: chrono_tz::America::New_York,
+            key: Vec::new(),
+            date_column: None,
+            configured: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            on_type_conflict: OnTypeConflict::Widen,
+        }
+    }
+
+    /// Actions by `Id`, dated by `Day`, in the first three days of May 2026.
+    async fn keyed() -> Self {
+        Self {
+            key: vec!["Id".to_owned()],
+            date_column: Some("Day".to_owned()),
+            window: Window::new(day("2026-05-01"), day("2026-05-03")).unwrap(),
+            ..Self::unkeyed().await
+        }
+    }
+
+    /// Loads and commits, and checks what must hold for every load.
+    async fn load(&mut self, csv: impl AsRef<[u8]>) -> Report {
+        self.try_load(csv).await.unwrap_or_else(|error| panic!("{}", impact_mirror::error_chain::Chain(&error)))
+    }
+
+    async fn try_load(&mut self, csv: impl AsRef<[u8]>) -> Result<Report, Error> {
+        self.now += TimeDelta::hours(1);
+        let file: PathBuf = self.dir.path().join("result.csv");
+        std::fs::write(&file, csv).unwrap();
+        let mut tx = self.pool.begin().await.unwrap();
+        let load_id: i64 = sqlx::query_scalar(
+            "with job as (
+                 insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket,
+                     request, wanted_after, run_at, created_at, finished_at)
+                 values ($1, $2, $4, $5, 'manual', 'cancelled', 0, 'report_export', '{}', $6, $6, $6, $6)
+                 returning id)
+             insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256,
+                 file_bytes, started_at, committed_at)
+             select id, $1, $2, $3, $4, $5, '', 0, $6, $6 from job
+             returning id",
+        )
+        .bind(&self.export)
+        .bind(&self.account)
+        .bind(&self.program)
+        .bind(self.window.from())
+        .bind(self.window.to())
+        .bind(self.now)
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        let target = Target {
+            schema: "impact",
+            export: &self.export,
+            account: &self.account,
+            program: &self.program,
+            window: self.window,
+            time_zone: self.zone,
+            key: &self.key,
+            date_column: self.date_column.as_deref(),
+            configured: &self.configured,
+            metadata: &self.metadata,
+            on_type_conflict: self.on_type_conflict,
+        };
+        let report = mirror::load(&mut tx, &file, &target, load_id, self.now).await?;
+        sqlx::query(
+            "update impact_mirror.load
+             set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_unchanged = $5, rows_rejected = $6
+             where id = $1",
+        )
+        .bind(load_id)
+        .bind(i64::try_from(report.rows_read).unwrap())
+        .bind(i64::try_from(report.rows_inserted).unwrap())
+        .bind(i64::try_from(report.rows_updated).unwrap())
+        .bind(i64::try_from(report.rows_unchanged).unwrap())
+        .bind(i64::try_from(report.rows_rejected).unwrap())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+
+        let rejected: i64 = sqlx::query_scalar("select count(*) from impact_mirror.rejected_row where load_id = $1")
+            .bind(load_id)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+        assert_eq!(rejected.unsigned_abs(), report.rows_rejected);
+        let left: Vec<_> = std::fs::read_dir(self.dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "only the file itself is left: {left:?}");
+        Ok(report)
+    }
+
+    /// The rows of a query of one text column.
+    async fn query(&self, statement: &str) -> Vec<String> {
+        let rows: Vec<Option<String>> =
+            sqlx::query_scalar(AssertSqlSafe(statement)).fetch_all(&self.pool).await.unwrap();
+        rows.into_iter().map(|row| row.unwrap_or_else(|| "NULL".to_owned())).collect()
+    }
+
+    /// Columns of the mirrored table, joined by `|`, NULL as `-`, in order of the file's lines.
+    async fn rows(&self, columns: &str) -> Vec<String> {
+        let columns: Vec<_> = columns.split(' ').map(|column| format!("coalesce(\"{column}\"::text, '-')")).collect();
+        self.query(&format!(
+            "select concat_ws('|', {}) from impact.actions order by _load_id, _line",
+            columns.join(", ")
+        ))
+        .await
+    }
+
+    /// The rejected rows of the last load: line, column and reason.
+    async fn rejected(&self) -> Vec<String> {
+        self.query(
+            "select concat_ws('|', line, coalesce(column_name, '-'), reason) from impact_mirror.rejected_row \
+             where load_id = (select max(id) from impact_mirror.load) order by line",
+        )
+        .await
+    }
+
+    /// The mirrored columns with their types, in the order of the table.
+    async fn types(&self) -> Vec<String> {
+        self.query(
+            "select concat_ws(' ', a.attname, format_type(a.atttypid, -1), m.origin) from pg_attribute a \
+             join impact_mirror.mirrored_column m on m.column_name = a.attname \
+             where a.attrelid = 'impact.actions'::regclass order by a.attnum",
+        )
+        .await
+    }
+}
+
+/// inserted, updated, deleted, unchanged, rejected
+fn counts(report: &Report) -> [u64; 5] {
+    [report.rows_inserted, report.rows_updated, report.rows_deleted, report.rows_unchanged, report.rows_rejected]
+}

@@ -1,0 +1,119 @@
+//! Which columns a file makes.
+
+use super::*;
+
+#[tokio::test]
+async fn columns_are_named_typed_and_commented() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("Action_Id,ProgramId,Sale_zzzAmount,Paid,Action_Date,At,Nothing\n1.2.3,1000,5.0,true,\"May 29, 2026\",2026-05-29T04:33:50-0500,\n").await;
+    assert_eq!(
+        mirror.types().await,
+        [
+            "action_id text data",
+            "program_id bigint data",
+            "sale_zzz_amount numeric data",
+            "paid boolean data",
+            "action_date date data",
+            "at timestamp with time zone data",
+            "nothing text empty"
+        ]
+    );
+    assert_eq!(
+        mirror
+            .query(
+                "select col_description('impact.actions'::regclass, 3) || obj_description('impact.actions'::regclass)"
+            )
+            .await,
+        ["source: Sale_zzzAmountMirror of the export actions of impact.com."]
+    );
+}
+
+#[tokio::test]
+async fn hostile_headers_become_harmless() {
+    let long = "x".repeat(100);
+    let header = format!(
+        "\"a\"\"; drop schema impact_mirror cascade; --\",,_account,xmin,1st,{long},{long},Größe,\"new\nline\",\\'x"
+    );
+    let mut mirror = Mirror::unkeyed().await;
+    let report = mirror.load(format!("{header}\n1,2,3,4,5,6,7,8,9,10\n")).await;
+    assert_eq!(counts(&report), [1, 0, 0, 0, 0]);
+    let names: Vec<_> =
+        mirror.types().await.into_iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(
+        names,
+        [
+            "a_drop_schema_impact_mirror_cascade",
+            "column_2",
+            "account",
+            "xmin_2",
+            "c_1st",
+            &"x".repeat(63),
+            &format!("{}_2", "x".repeat(61)),
+            "größe",
+            "new_line",
+            "x"
+        ]
+    );
+    let again = mirror.load(format!("{header}\n1,2,3,4,5,6,7,8,9,10\n")).await;
+    assert_eq!(counts(&again), [0, 0, 0, 1, 0]);
+    assert!(again.table_changes.is_empty());
+}
+
+#[tokio::test]
+async fn new_columns_are_added_and_letter_case_does_not_matter() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Day\n1,2026-05-01\n").await;
+    let report = mirror.load("ID,day,Sale Amount,SALE_AMOUNT\n1,2026-05-01,5,x\n").await;
+    assert_eq!(counts(&report), [0, 1, 0, 0, 0]);
+    assert_eq!(report.table_changes, ["added column sale_amount (bigint)", "added column sale_amount_2 (text)"]);
+    let report = mirror.load("SALE_AMOUNT,Id,Day\nx,1,2026-05-01\n").await;
+    assert_eq!(counts(&report), [0, 1, 0, 0, 0]);
+    assert_eq!(mirror.rows("id sale_amount sale_amount_2").await, ["1|-|x"], "what the file lacks is gone");
+}
+
+#[tokio::test]
+async fn a_name_twice_in_a_file_is_two_columns() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("Date,date\n1,2\n").await;
+    mirror.load("DATE,Date\n1,2\n").await;
+    assert_eq!(mirror.rows("date date_2").await, ["1|2"]);
+}
+
+#[tokio::test]
+async fn a_file_without_its_key_or_date_is_refused() {
+    let mut mirror = Mirror::keyed().await;
+    let error = mirror.try_load("Identity,Day\n1,2026-05-01\n").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadFile);
+    assert!(error.to_string().ends_with("of export actions has no column \"Id\", which is its key"), "{error}");
+    let error = mirror.try_load("Id,Date\n1,2026-05-01\n").await.unwrap_err();
+    assert!(error.to_string().ends_with("has no column \"Day\", which is its date column"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_not_a_header_is_refused() {
+    for (file, problem) in [
+        (&b"a,\xff\xfe\n1,2\n"[..], "it is not UTF-8"),
+        (b"a,b\r1,2\r", "it holds a carriage return"),
+        (b"\"a\"x,b\n1,2\n", "text after a closing quote"),
+    ] {
+        let mut mirror = Mirror::unkeyed().await;
+        let error = mirror.try_load(file).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadFile);
+        assert!(error.to_string().ends_with(problem), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn columns_and_rows_of_other_hands_do_not_matter() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    sqlx::raw_sql("alter table impact.actions add column c text; alter table impact.actions drop column b; alter table impact.actions alter column a type numeric")
+        .execute(&mirror.pool)
+        .await
+        .unwrap();
+    mirror.load("A,B,C\n1,2,3\n4,5,6\n").await;
+    assert_eq!(mirror.rows("a b c c_2").await, ["1|-|-|-", "1|2|-|3", "4|5|-|6"].map(str::to_owned)[1..].to_vec());
+    sqlx::raw_sql("drop table impact.actions").execute(&mirror.pool).await.unwrap();
+    mirror.load("A\n1\n").await;
+    assert_eq!(mirror.rows("a b c_2").await, ["1|-|-"]);
+}

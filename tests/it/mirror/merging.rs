@@ -1,0 +1,225 @@
+//! Reading a window again: what is written, what is left alone, what goes.
+
+use super::*;
+
+const FIRST: &str =
+    "Id,Day,Status,Amount\n1,2026-05-01,PENDING,10.50\n2,2026-05-02,PENDING,20\n3,2026-05-03,PENDING,5\n";
+
+#[tokio::test]
+async fn a_new_window_is_copied_with_its_lineage() {
+    let mut mirror = Mirror::keyed().await;
+    let report = mirror.load(FIRST).await;
+    assert_eq!(counts(&report), [3, 0, 0, 0, 0]);
+    assert_eq!(report.rows_read, 3);
+    assert_eq!(report.rows_per_day.values().copied().collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(
+        mirror.rows("id day status amount _account _program _day _load_id _line").await,
+        [
+            "1|2026-05-01|PENDING|10.50|acme|1000|2026-05-01|1|2",
+            "2|2026-05-02|PENDING|20|acme|1000|2026-05-02|1|3",
+            "3|2026-05-03|PENDING|5|acme|1000|2026-05-03|1|4",
+        ]
+    );
+    assert_eq!(report.table_changes, ["created table \"impact\".\"actions\" with 4 columns"]);
+    let nullable = mirror
+        .query(
+            "select attname::text from pg_attribute where attrelid = 'impact.actions'::regclass and attnum > 0 \
+             and attname like '\\_%' and not attnotnull",
+        )
+        .await;
+    assert!(nullable.is_empty(), "{nullable:?}");
+}
+
+#[tokio::test]
+async fn reading_again_touches_only_what_differs() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load(FIRST).await;
+    let before = mirror.query("select concat_ws('|', id, xmin) from impact.actions where id = 1").await;
+    let report = mirror
+        .load("Id,Day,Status,Amount\n1,2026-05-01,PENDING,10.50\n2,2026-05-02,APPROVED,25\n4,2026-05-03,PENDING,7\n")
+        .await;
+    assert_eq!(counts(&report), [1, 1, 1, 1, 0]);
+    assert_eq!(
+        mirror.rows("id status amount _load_id").await,
+        ["1|PENDING|10.50|1", "2|APPROVED|25|2", "4|PENDING|7|2"]
+    );
+    assert_eq!(mirror.query("select concat_ws('|', id, xmin) from impact.actions where id = 1").await, before);
+    assert_eq!(
+        mirror.query("select concat_ws('|', id, _first_seen_at = _changed_at) from impact.actions order by id").await,
+        ["1|t", "2|f", "4|t"]
+    );
+}
+
+#[tokio::test]
+async fn what_a_restatement_changed_is_kept() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load(FIRST).await;
+    assert!(mirror.query("select column_name from impact_mirror.restated_column").await.is_empty());
+    mirror
+        .load("Id,Day,Status,Amount\n1,2026-05-01,PENDING,10.50\n2,2026-05-02,APPROVED,25\n4,2026-05-03,PENDING,7\n")
+        .await;
+    assert_eq!(
+        mirror
+            .query("select concat_ws('|', load_id, column_name, rows_changed, sum_before, sum_after) from impact_mirror.restatement")
+            .await,
+        ["2|amount|3|35.50|42.50"]
+    );
+    mirror
+        .load("Id,Day,Status,Amount\n1,2026-05-01,PENDING,10.50\n2,2026-05-02,REVERSED,25\n4,2026-05-03,PENDING,7\n")
+        .await;
+    assert_eq!(mirror.query("select max(load_id)::text from impact_mirror.restatement").await, ["2"]);
+}
+
+#[tokio::test]
+async fn an_identical_file_changes_nothing() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load(FIRST).await;
+    let before = mirror.query("select to_jsonb(t)::text || xmin::text from impact.actions t order by id").await;
+    let report = mirror.load("Amount,Status,New,Day,Id\n5,PENDING,,2026-05-03,3\n20,PENDING,,2026-05-02,2\n10.50,PENDING,,2026-05-01,1\n").await;
+    assert_eq!(counts(&report), [0, 0, 0, 3, 0]);
+    let after =
+        mirror.query("select (to_jsonb(t) - 'new')::text || xmin::text from impact.actions t order by id").await;
+    assert_eq!(after, before, "neither an empty column nor another order is a change");
+}
+
+#[tokio::test]
+async fn a_key_that_moved_is_updated_not_doubled() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load(FIRST).await;
+    mirror.window = Window::new(day("2026-05-04"), day("2026-05-05")).unwrap();
+    let report = mirror.load("Id,Day,Status,Amount\n3,2026-05-04,PENDING,5\n9,2026-05-05,PENDING,1\n").await;
+    assert_eq!(counts(&report), [1, 1, 0, 0, 0]);
+    assert_eq!(
+        mirror.rows("id _day _load_id").await,
+        ["1|2026-05-01|1", "2|2026-05-02|1", "3|2026-05-04|2", "9|2026-05-05|2"]
+    );
+    assert_eq!(report.rows_per_day.values().copied().collect::<Vec<_>>(), [1, 1]);
+}
+
+#[tokio::test]
+async fn accounts_and_programs_do_not_touch_each_other() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load(FIRST).await;
+    mirror.account = AccountName::new("other");
+    assert_eq!(counts(&mirror.load(FIRST).await), [3, 0, 0, 0, 0]);
+    mirror.program = Program::new("2000");
+    assert_eq!(counts(&mirror.load("Id,Day,Status,Amount\n8,2026-05-01,PENDING,1\n").await), [1, 0, 0, 0, 0]);
+    assert_eq!(mirror.query("select count(*)::text from impact.actions").await, ["7"]);
+}
+
+#[tokio::test]
+async fn the_first_of_several_records_with_one_key_stands() {
+    let file = "Id,Day,Note\n1,2026-05-01,\"first\nnote\"\n2,2026-05-01,b\n1,2026-05-02,\"second\nnote\"\n1,2026-05-02,third\n";
+    let mut mirror = Mirror::keyed().await;
+    let report = mirror.load(file).await;
+    assert_eq!(counts(&report), [2, 0, 0, 0, 2]);
+    assert_eq!(mirror.rows("id note").await, ["1|first\nnote", "2|b"]);
+    assert_eq!(mirror.rejected().await, ["5|-|duplicate key (line 2)", "7|-|duplicate key (line 2)"]);
+    assert_eq!(
+        mirror.query("select raw from impact_mirror.rejected_row order by line").await,
+        ["1,2026-05-02,\"second\nnote\"", "1,2026-05-02,third"]
+    );
+    let again = mirror.load(file).await;
+    assert_eq!(counts(&again), [0, 0, 0, 2, 2]);
+}
+
+#[tokio::test]
+async fn an_empty_file_empties_the_window_and_nothing_else() {
+    for empty in ["", "\u{feff}", "Id,Day,Status,Amount\n", "Id,Day,Status,Amount"] {
+        let mut mirror = Mirror::keyed().await;
+        mirror.load(FIRST).await;
+        mirror.window = Window::new(day("2026-05-02"), day("2026-05-03")).unwrap();
+        let report = mirror.load(empty).await;
+        assert_eq!(counts(&report), [0, 0, 2, 0, 0], "{empty:?}");
+        assert_eq!(report.rows_per_day.values().copied().collect::<Vec<_>>(), [0, 0]);
+        assert_eq!(mirror.rows("id").await, ["1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_no_bytes_makes_no_table() {
+    let mut mirror = Mirror::keyed().await;
+    let report = mirror.load("").await;
+    assert_eq!(report.rows_per_day.len(), 3);
+    assert_eq!(mirror.query("select to_regclass('impact.actions')::text").await, ["NULL"]);
+}
+
+#[tokio::test]
+async fn rows_dated_outside_stay_under_the_nearest_day() {
+    let mut mirror = Mirror::keyed().await;
+    let report = mirror.load("Id,Day\n1,2026-04-30\n2,2026-05-02\n3,2026-06-01\n4,\n").await;
+    assert_eq!(report.rows_outside, 3);
+    assert_eq!(mirror.rows("id _day").await, ["1|2026-05-01", "2|2026-05-02", "3|2026-05-03", "4|2026-05-01"]);
+}
+
+#[tokio::test]
+async fn without_a_key_the_window_is_replaced_as_a_multiset() {
+    let mut mirror = Mirror::unkeyed().await;
+    let report = mirror.load("Id,Cost\na,1\na,1\na,1\nb,2\nc,3\n").await;
+    assert_eq!(counts(&report), [5, 0, 0, 0, 0]);
+    assert_eq!(mirror.rows("id").await, ["a", "a", "a", "b", "c"]);
+    let report = mirror.load("Id,Cost\nc,3\na,1\nd,4\na,1\nd,4\n").await;
+    assert_eq!(counts(&report), [2, 0, 2, 3, 0]);
+    assert_eq!(mirror.query("select id from impact.actions order by id").await, ["a", "a", "c", "d", "d"]);
+    assert_eq!(
+        mirror
+            .query(
+                "select concat_ws('|', column_name, rows_changed, sum_before, sum_after) from impact_mirror.restatement"
+            )
+            .await,
+        ["cost|4|8|13"]
+    );
+}
+
+#[tokio::test]
+async fn what_was_loaded_under_the_key_of_a_rejected_row_stays() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.on_type_conflict = OnTypeConflict::Quarantine;
+    mirror.load(FIRST).await;
+    let report = mirror.load("Id,Day,Status,Amount\n1,2026-05-01,PENDING,bad\n2,2026-05-02,PENDING,20\n").await;
+    assert_eq!(counts(&report), [0, 0, 1, 1, 1]);
+    assert!(!report.kept_deletions);
+    assert_eq!(mirror.rows("id amount").await, ["1|10.50", "2|20"]);
+}
+
+#[tokio::test]
+async fn a_rejected_row_without_a_key_keeps_all_rows() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load(FIRST).await;
+    let report = mirror.load("Id,Day,Status,Amount\n1,2026-05-01\n2,2026-05-02,PENDING,21\n").await;
+    assert_eq!(counts(&report), [0, 1, 0, 0, 1]);
+    assert!(report.kept_deletions);
+    assert_eq!(
+        mirror.query("select concat_ws('|', id, amount) from impact.actions order by id").await,
+        ["1|10.50", "2|21", "3|5"]
+    );
+    let report = mirror.load("Id,Day,Status,Amount\n2,2026-05-02,PENDING,21\n").await;
+    assert_eq!(counts(&report), [0, 0, 2, 1, 0], "the next whole file deletes them");
+}
+
+#[tokio::test]
+async fn without_a_key_a_rejected_row_keeps_all_rows_until_the_next_whole_file() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("Id,Cost\na,1\nb,2\n").await;
+    let report = mirror.load("Id,Cost\na\nb,3\n").await;
+    assert_eq!(counts(&report), [1, 0, 0, 0, 1]);
+    assert!(report.kept_deletions);
+    assert_eq!(
+        mirror.query("select concat_ws('|', id, cost) from impact.actions order by id, cost").await,
+        ["a|1", "b|2", "b|3"]
+    );
+    let report = mirror.load("Id,Cost\na,4\nb,3\n").await;
+    assert_eq!(counts(&report), [1, 0, 2, 1, 0]);
+}
+
+#[tokio::test]
+async fn another_key_gets_another_index() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Sku,Day\n1,x,2026-05-01\n").await;
+    mirror.key = vec!["id".to_owned(), "SKU".to_owned()];
+    let report = mirror.load("Id,Sku,Day\n1,x,2026-05-01\n1,y,2026-05-01\n").await;
+    assert_eq!(counts(&report), [1, 0, 0, 1, 0]);
+    mirror.key.clear();
+    let report = mirror.load("Id,Sku,Day\n1,x,2026-05-01\n1,y,2026-05-01\n1,y,2026-05-01\n").await;
+    assert_eq!(counts(&report), [1, 0, 0, 2, 0]);
+}
