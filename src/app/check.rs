@@ -52,8 +52,11 @@ impl Line {
 
 /// Looks at the database and at every account; about five requests an account, none of them an export.
 pub async fn check(settings: &Settings) -> Vec<Line> {
-    let mut lines: Vec<Line> =
-        settings.not_yet().into_iter().map(|warning| Line::warning("setting", warning, "nothing to do, or remove it")).collect();
+    let mut lines: Vec<Line> = settings
+        .not_yet()
+        .into_iter()
+        .map(|warning| Line::warning("setting", warning, "nothing to do, or remove it"))
+        .collect();
     lines.push(check_database(settings).await);
     for account in settings.accounts.values() {
         lines.extend(check_account(settings, account).await);
@@ -85,14 +88,18 @@ async fn check_account(settings: &Settings, account: &Account) -> Vec<Line> {
     let client = match impact::Client::new(account) {
         Ok(client) => client,
         Err(error) => {
-            return vec![Line::bad(what("client"), Chain(&error).to_string(), format!("check accounts.{name}.base_url"))];
+            return vec![Line::bad(
+                what("client"),
+                Chain(&error).to_string(),
+                format!("check accounts.{name}.base_url"),
+            )];
         }
     };
     let company = match client.company().await {
         Ok(answer) => answer.value,
         Err(error) => return vec![refused(&what("credentials"), name.as_str(), &error)],
     };
-    let company_name = company.name.as_deref().unwrap_or("unnamed");
+    let company_name = company.name.as_str();
     let mut lines = vec![Line::good(what("credentials"), format!("accepted, {} {company_name:?}", account.persona))];
     lines.push(check_zone(account, company.time_zone.as_deref()));
     match client.programs().await {
@@ -124,9 +131,11 @@ fn check_programs(account: &Account, found: &[impact::ProgramInfo]) -> Line {
     let what = format!("account {}: programs", account.name);
     let missing: Vec<&str> = match &account.programs {
         crate::config::Programs::All => Vec::new(),
-        crate::config::Programs::Listed(listed) => {
-            listed.iter().filter(|id| found.iter().all(|info| info.id != **id)).map(crate::export::Program::as_str).collect()
-        }
+        crate::config::Programs::Listed(listed) => listed
+            .iter()
+            .filter(|id| found.iter().all(|info| info.id != **id))
+            .map(crate::export::Program::as_str)
+            .collect(),
     };
     if missing.is_empty() {
         return Line::good(what, format!("{} found", found.len()));
@@ -141,7 +150,9 @@ fn check_programs(account: &Account, found: &[impact::ProgramInfo]) -> Line {
 async fn check_exports(settings: &Settings, account: &Account, client: &impact::Client) -> Vec<Line> {
     let reports = match client.reports().await {
         Ok(answer) => answer.value,
-        Err(error) => return vec![refused(&format!("account {}: reports", account.name), account.name.as_str(), &error)],
+        Err(error) => {
+            return vec![refused(&format!("account {}: reports", account.name), account.name.as_str(), &error)];
+        }
     };
     let here = settings.exports.values().filter(|export| export.accounts.contains(&account.name));
     here.map(|export| check_export(export, account, &reports)).collect()
@@ -152,7 +163,7 @@ fn check_export(export: &Export, account: &Account, reports: &[impact::ReportInf
     let Source::Report(handle) = &export.source else {
         return Line::good(what, "clicks".to_owned());
     };
-    match reports.iter().find(|report| report.id.as_ref() == Some(handle)) {
+    match reports.iter().find(|report| report.handle.as_ref() == Some(handle)) {
         Some(report) if report.api_accessible => Line::good(what, format!("{handle}, {:?}", report.name)),
         Some(_) => Line::bad(
             what,
@@ -169,7 +180,9 @@ fn check_export(export: &Export, account: &Account, reports: &[impact::ReportInf
 
 fn refused(what: &str, account: &str, error: &impact::Error) -> Line {
     let mend = match error.kind() {
-        ErrorKind::Credentials => format!("check accounts.{account}.account_sid and auth_token in impact.com's settings"),
+        ErrorKind::Credentials => {
+            format!("check accounts.{account}.account_sid and auth_token in impact.com's settings")
+        }
         ErrorKind::Forbidden => "give the token the scopes Reports, Clicks, Jobs and account information".to_owned(),
         ErrorKind::Transient | ErrorKind::Throttled => "try again later; see status.impact.com".to_owned(),
         ErrorKind::Remote

@@ -87,17 +87,17 @@ struct Home {
 
 impl Home {
     fn open(dir: Option<PathBuf>) -> anyhow::Result<Self> {
-        let dir = dir.unwrap_or_else(|| {
-            std::env::temp_dir().join(format!("impact-mirror-demo-{}", nix::unistd::geteuid()))
-        });
+        let dir =
+            dir.unwrap_or_else(|| std::env::temp_dir().join(format!("impact-mirror-demo-{}", nix::unistd::geteuid())));
         let shown = dir.display().to_string();
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {shown}"))?;
         let marker = dir.join("impact-mirror-demo");
         let is_ours = marker.exists() || dir.read_dir()?.next().is_none();
         anyhow::ensure!(is_ours, "{shown} holds something else; name an empty folder with --dir");
         let file = std::fs::File::create(&marker).with_context(|| format!("cannot write {}", marker.display()))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, _)| anyhow::anyhow!("a demo runs in {shown} already; end it, or name another folder with --dir"))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
+            anyhow::anyhow!("a demo runs in {shown} already; end it, or name another folder with --dir")
+        })?;
         for name in ["state", "impact-mirror.toml"] {
             let old = dir.join(name);
             let removed = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
@@ -198,12 +198,7 @@ async fn print_landed(database: &Database) -> anyhow::Result<()> {
     println!("What landed:");
     let mut landed = Table::new(&["table", ">rows", ">days", ">rejected"]);
     for table in tables {
-        landed.row(vec![
-            table.table_name,
-            thousands(table.rows),
-            thousands(table.days),
-            thousands(table.rejected),
-        ]);
+        landed.row(vec![table.table_name, thousands(table.rows), thousands(table.days), thousands(table.rejected)]);
     }
     print!("{landed}");
     println!("\nHow fresh it is:");
@@ -215,11 +210,15 @@ fn print_queries(psql_line: &str) {
     println!("\nQuery it:\n  {psql_line}\n");
     println!("Three queries worth trying:");
     println!("  -- money by month and status");
-    println!("  select date_trunc('month', _day)::date as month, status, count(*), sum(sale_amount) as sales, sum(payout) as payout");
+    println!(
+        "  select date_trunc('month', _day)::date as month, status, count(*), sum(sale_amount) as sales, sum(payout) as payout"
+    );
     println!("  from impact.actions group by 1, 2 order by 1, 2;\n");
     println!("  -- which partners bring clicks that are unique");
     println!("  select media_name, count(*) as clicks, count(*) filter (where unique_click) as unique_clicks");
     println!("  from impact.clicks group by 1 order by 2 desc limit 10;\n");
     println!("  -- is every day there?");
-    println!("  select export, state, count(*), min(day), max(day) from impact_mirror.coverage group by 1, 2 order by 1, 2;");
+    println!(
+        "  select export, state, count(*), min(day), max(day) from impact_mirror.coverage group by 1, 2 order by 1, 2;"
+    );
 }

@@ -18,18 +18,20 @@ pub(super) struct Options {
 
 pub(super) fn init(options: &Options) -> anyhow::Result<Exit> {
     if options.output.as_os_str() == "-" {
-        print!("{}", config::example());
+        print!("{}", config::EXAMPLE);
         return Ok(Exit::Done);
     }
     let shown = options.output.display();
     let mut file = match std::fs::File::create_new(&options.output) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(Misuse(format!("{shown} is there already; nothing was changed; name another with --output")).into());
+            return Err(
+                Misuse(format!("{shown} is there already; nothing was changed; name another with --output")).into()
+            );
         }
         Err(error) => return Err(error).with_context(|| format!("cannot write {shown}")),
     };
-    file.write_all(config::example().as_bytes()).with_context(|| format!("cannot write {shown}"))?;
+    file.write_all(config::EXAMPLE.as_bytes()).with_context(|| format!("cannot write {shown}"))?;
     println!("Wrote {shown}. Put your account in, then:");
     println!("  impact-mirror check --config {shown}");
     println!("  impact-mirror plan  --config {shown}");

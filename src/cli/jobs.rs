@@ -70,7 +70,9 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
         }
         Command::Retry { id } => {
             if status::retry(&mut conn, JobId(id)).await? {
-                println!("The failed days of job {id} are due now; a running daemon picks them up, else `impact-mirror sync`.");
+                println!(
+                    "The failed days of job {id} are due now; a running daemon picks them up, else `impact-mirror sync`."
+                );
                 Ok(Exit::Done)
             } else {
                 Err(Misuse(format!("no day says that job {id} failed; `impact-mirror status` lists failures")).into())

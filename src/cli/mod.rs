@@ -46,11 +46,16 @@ impl From<Exit> for ExitCode {
 
 /// Mirrors the exports of an impact.com account into PostgreSQL.
 #[derive(Debug, Parser)]
-#[command(name = "impact-mirror", version, about, after_help = "\
+#[command(
+    name = "impact-mirror",
+    version,
+    about,
+    after_help = "\
 Exit codes: 0 done; 1 failed; 2 usage or configuration; 3 sync ended with cells that wait for quota; 4 sync ended with
 failed cells.
 
-No account at hand? `impact-mirror demo` mirrors made-up data and shows everything.")]
+No account at hand? `impact-mirror demo` mirrors made-up data and shows everything."
+)]
 struct Cli {
     /// The configuration file [default: impact-mirror.toml, then /etc/impact-mirror/impact-mirror.toml]
     #[arg(long, short, global = true, value_name = "FILE")]

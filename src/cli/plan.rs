@@ -159,7 +159,8 @@ impl View {
         self.print_calls();
         self.print_waiting();
         for one in self.backfills(settings) {
-            let done = one.done_on.map_or_else(|| "never: nothing is left for it".to_owned(), |day| format!("done on {day}"));
+            let done =
+                one.done_on.map_or_else(|| "never: nothing is left for it".to_owned(), |day| format!("done on {day}"));
             let export = format!("{} on {}", one.export, one.account);
             println!("Backfill of {export}: {} calls at up to {} a day: {done}", one.calls_left, one.calls_per_day);
         }

@@ -47,7 +47,8 @@ pub(super) async fn request(settings: Settings, days: Days, kind: Kind, form: Fo
         return Err(Misuse(what).into());
     }
     let database = open(&settings).await?;
-    let feeds = write(&settings, &database, &NewRequest { export: &name, window, rereads: kind == Kind::Refresh }).await;
+    let feeds =
+        write(&settings, &database, &NewRequest { export: &name, window, rereads: kind == Kind::Refresh }).await;
     database.close().await?;
     let feeds = feeds?;
     if feeds == 0 {

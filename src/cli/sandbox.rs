@@ -73,7 +73,11 @@ pub(super) async fn sandbox(options: Options, stop: CancellationToken) -> anyhow
     })
     .await
     .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", options.listen))?;
-    println!("A made-up impact.com listens on {}; `curl {}/` tells who may come in.", sandbox.base_url(), sandbox.base_url());
+    println!(
+        "A made-up impact.com listens on {}; `curl {}/` tells who may come in.",
+        sandbox.base_url(),
+        sandbox.base_url()
+    );
     println!("In a configuration: base_url = \"{}\"", sandbox.base_url());
     stop.cancelled().await;
     sandbox.stop().await;

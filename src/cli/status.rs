@@ -52,7 +52,9 @@ fn print(freshness: &[Freshness], paused: &[Paused], quota: &[Quota], in_flight:
         println!("  mend the credential, then: impact-mirror accounts resume {}", one.account);
     }
     for one in freshness.iter().filter(|one| one.is_stale) {
-        let why = one.latest_day.map_or_else(|| "some program has no complete day yet".to_owned(), |day| format!("complete to {day}"));
+        let why = one
+            .latest_day
+            .map_or_else(|| "some program has no complete day yet".to_owned(), |day| format!("complete to {day}"));
         println!("! {} is late: {why}; see: impact-mirror plan --export {}", one.export, one.export);
     }
     for one in failed {

@@ -23,11 +23,6 @@ impl Table {
         debug_assert_eq!(cells.len(), self.header.len(), "a row has a cell for each column");
         self.rows.push(cells);
     }
-
-    /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
 }
 
 impl std::fmt::Display for Table {
@@ -42,7 +37,8 @@ impl std::fmt::Display for Table {
             let mut line = String::from("  ");
             for (column, cell) in row.iter().enumerate() {
                 let padding = " ".repeat(widths[column] - cell.chars().count());
-                let (before, after) = if self.right[column] { (padding, String::new()) } else { (String::new(), padding) };
+                let (before, after) =
+                    if self.right[column] { (padding, String::new()) } else { (String::new(), padding) };
                 line.push_str(&before);
                 line.push_str(cell);
                 line.push_str(&after);

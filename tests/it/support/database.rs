@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! A fresh database for each test, on one server per test run.
 //!
 //! The server is the one of `TEST_DATABASE_URL` (a superuser's or database creator's URL); else a container, where a
@@ -302,26 +301,4 @@ async fn a_migrated_database_has_the_bookkeeping() {
     let table: Option<String> =
         sqlx::query_scalar("select to_regclass('impact_mirror.job')::text").fetch_one(database.pool()).await.unwrap();
     assert_eq!(table.as_deref(), Some("impact_mirror.job"));
-=======
-//! A fresh, migrated database for each test.
-
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
-
-/// The server that databases are made on.
-fn server() -> String {
-    std::env::var("TEST_DATABASE_URL").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:54329/".to_owned())
-}
-
-/// A new database of its own. A missing server fails the test.
-pub async fn database() -> PgPool {
-    let mut url = url::Url::parse(&server()).expect("TEST_DATABASE_URL is a URL");
-    let name = format!("mirror_test_{}", uuid::Uuid::new_v4().simple());
-    url.set_path("postgres");
-    let mut conn = PgConnection::connect(url.as_str()).await.expect("a Postgres to test on");
-    sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut conn).await.unwrap();
-    url.set_path(&name);
-    let pool = PgPool::connect(url.as_str()).await.unwrap();
-    sqlx::migrate!("./migrations").run(&pool).await.unwrap();
-    pool
->>>>>>> mirror
 }

@@ -1,10 +1,4 @@
-<<<<<<< HEAD
 //! What the tests stand on.
 
 pub mod database;
 pub mod state_dir;
-=======
-//! What tests stand on.
-
-pub mod database;
->>>>>>> mirror
