@@ -1,0 +1,34 @@
+# The tasks of a working day. `make help` lists them.
+
+# Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
+export SQLX_OFFLINE = true
+
+.PHONY: help demo test prepare check-prepare deny postgres dev-db
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+# A debug build: it is there in a fraction of the time that an optimised one takes, and made-up data is small.
+demo: postgres ## the whole thing on made-up data: a simulated impact.com, a private Postgres, the status page
+	cargo run --locked -- demo $(ARGS)
+
+test: postgres ## formatter, lints and all tests
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked
+
+prepare: ## .sqlx anew, after a query or a migration has changed
+	.ci/prepare
+
+check-prepare: ## fails where .sqlx does not fit queries and migrations
+	.ci/prepare --check
+
+deny: ## licences, banned crates and sources of what we depend on
+	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
+	else echo "cargo-deny is not installed, so dependencies are not checked (cargo install --locked cargo-deny)"; fi
+
+postgres: ## the Postgres programs, installed where they are missing
+	@.ci/postgres >/dev/null
+
+dev-db: ## a throw-away database with the migrations applied; prints its URL
+	@.ci/dev-db start
