@@ -24,10 +24,7 @@ pub fn day_in(zone: Tz, at: DateTime<Utc>) -> NaiveDate {
 pub fn day_start(zone: Tz, day: NaiveDate) -> DateTime<Utc> {
     let midnight = day.and_hms_opt(0, 0, 0).expect("midnight is a time");
     (0..=24)
-        .filter_map(|quarter| {
-            zone.from_local_datetime(&(midnight + chrono::TimeDelta::minutes(15 * quarter))).earliest()
-        })
-        .next()
+        .find_map(|quarter| zone.from_local_datetime(&(midnight + chrono::TimeDelta::minutes(15 * quarter))).earliest())
         .map_or_else(|| midnight.and_utc(), |local| local.with_timezone(&Utc))
 }
 

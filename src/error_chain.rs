@@ -3,15 +3,21 @@
 use std::error::Error;
 use std::fmt;
 
-/// `Display` of an error followed by each cause: `outer: middle: root`.
+/// `Display` of an error followed by each cause: `outer: middle: root`. A cause whose words the error before it ends with
+/// already, as those of some libraries do, is not repeated.
 pub struct Chain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let words = error.to_string();
+            if !said.ends_with(&words) {
+                write!(f, ": {words}")?;
+                said = words;
+            }
             cause = error.source();
         }
         Ok(())
@@ -30,5 +36,15 @@ mod tests {
     fn every_cause_is_named_once() {
         let cause = "x".parse::<i32>().expect_err("not a number");
         assert_eq!(Chain(&Outer(cause)).to_string(), "outer: invalid digit found in string");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("library: {0}")]
+    struct Repeats(#[source] std::num::ParseIntError);
+
+    #[test]
+    fn a_cause_that_was_said_already_is_left_out() {
+        let cause = "x".parse::<i32>().expect_err("not a number");
+        assert_eq!(Chain(&Repeats(cause)).to_string(), "library: invalid digit found in string");
     }
 }

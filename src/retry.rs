@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn backoff_doubles_up_to_its_cap() {
         let first = Duration::from_secs(2);
-        let cap = Duration::from_secs(60);
+        let cap = Duration::from_mins(1);
         assert_eq!(backoff(1, first, cap, 1.0), Duration::from_secs(2));
         assert_eq!(backoff(3, first, cap, 1.0), Duration::from_secs(8));
         assert_eq!(backoff(30, first, cap, 1.0), cap);
