@@ -127,3 +127,30 @@ async fn another_process_can_drive_it() {
     assert_eq!(truth.as_bytes(), api.export(BRAND, "Programs/1000/ClickExport?Date=2026-04-01").await);
     assert!(fetch("/").await.contains("agency_lists=wrapped"));
 }
+
+#[tokio::test]
+async fn a_stopped_sandbox_answers_no_more() {
+    let api = Api::start().await;
+    let id = api.submit(BRAND, "Programs/1000/ClickExport?Date=2026-04-01").await;
+    api.ended(BRAND, &id).await;
+    let url = api.sandbox.base_url();
+    api.sandbox.stop().await;
+    assert!(api.client.get(url).send().await.is_err());
+}
+
+#[tokio::test]
+async fn the_server_lives_in_the_time_of_the_sandbox() {
+    let api = Api::start().await;
+    api.sandbox.advance(TimeDelta::hours(3));
+    let response = api.get(BRAND, "Jobs").await;
+    assert_eq!(response.headers()["date"], "Fri, 15 May 2026 19:00:00 GMT");
+}
+
+#[tokio::test]
+async fn a_crowd_gets_no_more_than_the_quota() {
+    let api = Api::start().await;
+    let calls = (0..25).map(|_| api.get(BRAND, "Programs/1000/ClickExport?Date=2026-04-01"));
+    let replies = futures_util::future::join_all(calls).await;
+    assert_eq!(replies.iter().filter(|reply| reply.status() == StatusCode::OK).count(), 10);
+    assert_eq!(api.json(BRAND, "Jobs").await["@total"], "1");
+}
