@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use serde_json::{Value, json};
 
 use super::clock::parse_span;
-use super::fault::Fault;
+use super::fault::{Fault, FaultKind};
 use super::options::Persona;
 use super::params::Params;
 use super::world::World;
@@ -32,6 +32,11 @@ pub fn help(world: &World) -> Response<Body> {
             programs.join(", ")
         );
     }
+    let _ = writeln!(
+        text,
+        "\nFaults:\n  on: submit, poll, list, download, storage, replay, any\n  kind: {}",
+        FaultKind::NAMES.join(", ")
+    );
     text.push_str(
         "\nControl:\n  \
          POST /_sandbox/advance?by=1d|6h|30m|90s\n  \

@@ -7,6 +7,8 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 
+use chrono::TimeDelta;
+
 use super::admin;
 use super::auth;
 use super::connection::Line;
@@ -19,6 +21,12 @@ use super::quota::{Bucket, Standing};
 use super::route::{Route, persona_of};
 use super::world::{Call, World};
 use super::{directory, download, jobs, submit};
+
+/// How long a 429 that was ordered says it will last.
+const THROTTLE: TimeDelta = TimeDelta::seconds(1);
+
+/// Calls that are remembered before the older half is forgotten.
+const CALLS_KEPT: usize = 100_000;
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -86,8 +94,8 @@ pub async fn handle(
             let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.unwrap_or_default();
             admin::handle(&world, &incoming.method, what, &incoming.params, &body)
         }
-        ["storage", name] => from_storage(&world, &line, &incoming, name).await,
-        segments => from_api(&world, &line, &incoming, segments).await,
+        ["storage", name] => with_date(&world, from_storage(&world, &line, &incoming, name).await),
+        segments => with_date(&world, from_api(&world, &line, &incoming, segments).await),
     }
 }
 
@@ -120,7 +128,7 @@ async fn from_api(world: &Arc<World>, line: &Line, incoming: &Incoming, segments
         let mut response = reply.into_response(incoming.wants_json);
         let challenge = HeaderValue::from_static("Basic realm=\"impact.com sandbox\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        return with_date(world, response);
+        return response;
     };
     let route = Route::parse(&incoming.method, persona, resource);
     let point = route.point();
@@ -141,7 +149,7 @@ async fn from_api(world: &Arc<World>, line: &Line, incoming: &Incoming, segments
     record(world, incoming, Some(account), route.kind(), fault, reply.status);
     let mut response = reply.into_response(incoming.wants_json);
     limits::add_headers(world, account, route.bucket(), exhausted, &mut response);
-    with_date(world, response)
+    response
 }
 
 /// What a fault makes of a call before any work is done; nothing where the work goes on.
@@ -170,7 +178,7 @@ async fn before_work(
             let standing = charged.map(|(account, bucket)| limits::standing(world, account, bucket, now));
             Outcome {
                 reply: Reply::error(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
-                exhausted: standing.map(|standing| Standing { remaining: 0, ..standing }),
+                exhausted: standing.map(|standing| Standing { remaining: 0, resets_at: now + THROTTLE, ..standing }),
             }
         }
         FaultKind::Stall(seconds) if !matches!(point, Point::Storage | Point::Download) => {
@@ -284,7 +292,11 @@ fn record(
 ) {
     let lost = matches!(fault, Some(FaultKind::Reset | FaultKind::ReplyLost));
     tracing::debug!(kind, status = status.as_u16(), lost, "sandbox answered {kind}");
-    world.calls().push(Call {
+    let mut calls = world.calls();
+    if calls.len() >= CALLS_KEPT {
+        calls.drain(..CALLS_KEPT / 2);
+    }
+    calls.push(Call {
         at: world.clock.now(),
         account: account.map(|account| account.sid.clone()),
         method: incoming.method.to_string(),

@@ -53,7 +53,7 @@ pub enum FaultKind {
     /// 403, as for a token that lacks a scope.
     #[serde(rename = "http_403")]
     Http403,
-    /// 429 with the headers of an exhausted quota.
+    /// 429 with the headers of a quota that is exhausted for one more second.
     #[serde(rename = "throttle_429")]
     Throttle429,
     /// So many seconds of silence: before the reply, or in the middle of a file.
@@ -81,6 +81,31 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// The names of all kinds, as they are written in JSON.
+    pub const NAMES: &[&str] = &[
+        "reset",
+        "reply_lost",
+        "http_500",
+        "html_502",
+        "html_200",
+        "error_object_200",
+        "empty_200",
+        "http_401",
+        "http_403",
+        "throttle_429",
+        "{\"stall\": SECONDS}",
+        "truncate",
+        "short_file",
+        "wrong_length",
+        "garbage_rows",
+        "hostile_headers",
+        "job_fails",
+        "job_error_then_ok",
+        "job_cancelled",
+        "job_never_ends",
+        "expire_result",
+    ];
+
     /// Whether the fault is about the job that a call starts.
     pub fn is_of_job(self) -> bool {
         matches!(self, Self::JobFails | Self::JobErrorThenOk | Self::JobCancelled | Self::JobNeverEnds)
@@ -199,6 +224,10 @@ mod tests {
     fn faults_are_written_as_short_json() {
         let fault: Fault = serde_json::from_str(r#"{"on":"list","kind":"http_500"}"#).unwrap();
         assert_eq!(fault, Fault::next(Point::List, FaultKind::Http500));
+        for name in FaultKind::NAMES.iter().filter(|name| !name.starts_with('{')) {
+            let kind: FaultKind = serde_json::from_value((*name).into()).unwrap();
+            assert_eq!(serde_json::to_value(kind).unwrap(), **name);
+        }
         let stall: Fault = serde_json::from_str(r#"{"on":"any","kind":{"stall":0.5},"times":3}"#).unwrap();
         assert_eq!(stall.kind, FaultKind::Stall(0.5));
     }

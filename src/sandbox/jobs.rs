@@ -121,12 +121,16 @@ fn created_window(account: &Account, params: &Params, now: DateTime<Utc>) -> Res
     Ok(Window::read(from.unwrap_or(Bound::Instant(DateTime::UNIX_EPOCH)), to, reading, now))
 }
 
+fn active() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "Job is queued or running and cannot be replayed.")
+}
+
 /// Runs a job again: the same job, or a new one with the same parameters.
 pub fn replay(world: &Arc<World>, account: &Account, id: &str) -> Result<Reply, Refusal> {
     let old = find(world, account, id)?;
     let behaviours = world.behaviours().clone();
     if old.status.is_active() {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "Job is queued or running and cannot be replayed."));
+        return Err(active());
     }
     let agency = account.persona == Persona::Agency;
     let new_job = match behaviours.get("replay_id") {
@@ -149,6 +153,10 @@ pub fn replay(world: &Arc<World>, account: &Account, id: &str) -> Result<Reply, 
     };
     let Some(job) = jobs.get_mut(&id) else { return Err(not_found()) };
     if !new_job {
+        // Somebody else may have been faster since the job was looked up.
+        if job.status.is_active() {
+            return Err(active());
+        }
         let stale_reads: u32 = behaviours.get("stale_reads_after_replay").parse().unwrap_or_default();
         job.stale = (stale_reads > 0).then(|| (stale_reads, job.to_json(account.persona, &behaviours)));
         job.status = JobStatus::Queued;

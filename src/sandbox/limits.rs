@@ -19,11 +19,13 @@ pub struct Charge {
 pub fn charge(world: &World, account: &Account, bucket: Bucket) -> Result<Charge, Standing> {
     let now = world.clock.now();
     let owner = owner(world, account);
-    let standing = standing(world, account, bucket, now);
+    let (limit, period) = limit(world, account, bucket, now);
+    let mut quota = world.quota();
+    let standing = quota.standing(&owner, bucket, limit, period, now);
     if standing.remaining == 0 {
         return Err(standing);
     }
-    world.quota().charge(&owner, bucket, now);
+    quota.charge(&owner, bucket, now);
     Ok(Charge { owner, bucket })
 }
 
@@ -34,14 +36,18 @@ pub fn refund(world: &World, charge: &Charge) {
 
 /// How a bucket of the account stands now.
 pub fn standing(world: &World, account: &Account, bucket: Bucket, now: DateTime<Utc>) -> Standing {
+    let owner = owner(world, account);
+    let (limit, period) = limit(world, account, bucket, now);
+    world.quota().standing(&owner, bucket, limit, period, now)
+}
+
+fn limit(world: &World, account: &Account, bucket: Bucket, now: DateTime<Utc>) -> (u32, Period) {
     let limits = world.options.limits;
-    let (limit, period) = match bucket {
+    match bucket {
         Bucket::ReportExport => (limits.report_export_per_day, day_period(world, account, now)),
         Bucket::ClickExport => (limits.click_export_per_day, day_period(world, account, now)),
         Bucket::Requests => (limits.requests_per_hour, Period::rolling(TimeDelta::hours(1), now)),
-    };
-    let owner = owner(world, account);
-    world.quota().standing(&owner, bucket, limit, period, now)
+    }
 }
 
 fn owner(world: &World, account: &Account) -> String {

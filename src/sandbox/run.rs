@@ -59,6 +59,10 @@ async fn run(world: &Arc<World>, id: &str, fault: Option<FaultKind>) {
             End::TryAgain => {
                 let again_at = world.clock.now() + PAUSE;
                 world.clock.sleep_until(again_at).await;
+                // A Replay in the meantime has taken over.
+                if world.jobs().get(id).is_none_or(|job| job.runs != number) {
+                    return;
+                }
                 fault = fault.filter(|fault| *fault != FaultKind::JobErrorThenOk);
             }
         }
