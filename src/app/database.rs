@@ -99,18 +99,11 @@ impl Database {
 
     /// Which server it is, for people.
     pub fn describe(&self) -> String {
-        match &self.embedded {
-            Some(embedded) => format!("embedded Postgres {}", embedded.version()),
-            None => {
-                let options = self.pool.connect_options();
-                format!(
-                    "{}:{}/{}",
-                    options.get_host(),
-                    options.get_port(),
-                    options.get_database().unwrap_or("postgres")
-                )
-            }
+        if let Some(embedded) = &self.embedded {
+            return format!("embedded Postgres {}", embedded.version());
         }
+        let options = self.pool.connect_options();
+        format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or("postgres"))
     }
 
     /// Closes the connections, and stops the cluster where it is ours alone.

@@ -210,12 +210,17 @@ pub fn after_error(job: &Job, kind: ErrorKind, retry_after: Option<Duration>, no
         {
             AfterError::TryAgain { at }
         }
-        ErrorKind::Transient | ErrorKind::Database | ErrorKind::BadFile | ErrorKind::Internal => AfterError::GiveUp,
         ErrorKind::Expired if job.replays == 0 => AfterError::OrderAgain { by: OrderBy::Replay },
         ErrorKind::Expired if job.resubmits == 0 => AfterError::OrderAgain { by: OrderBy::Submission },
-        ErrorKind::Expired | ErrorKind::Remote | ErrorKind::Permanent => AfterError::GiveUp,
         ErrorKind::Credentials => AfterError::PauseAccount,
         ErrorKind::Forbidden => AfterError::PauseExport,
+        ErrorKind::Transient
+        | ErrorKind::Database
+        | ErrorKind::BadFile
+        | ErrorKind::Internal
+        | ErrorKind::Expired
+        | ErrorKind::Remote
+        | ErrorKind::Permanent => AfterError::GiveUp,
     }
 }
 

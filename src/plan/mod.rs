@@ -228,7 +228,7 @@ pub fn plan(inputs: &Inputs, now: DateTime<Utc>) -> Plan {
         .map(|(key, state)| (key.clone(), Purse::new(state, fresh_calls_per_day(&inputs.feeds, key), now)))
         .collect();
     let backfill_per_day = purses.iter().map(|(key, purse)| (key.clone(), purse.backfill_limit())).collect();
-    let mut plan = Plan { wake_at, backfill_per_day, ..Plan::default() };
+    let mut plan = Plan { backfill_per_day, wake_at, ..Plan::default() };
     for mut one in wanted {
         if one.because.is_some() {
             plan.waiting.push(one);

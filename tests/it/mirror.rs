@@ -13,7 +13,7 @@ use impact_mirror::retry::ErrorKind;
 use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 
-use crate::support::database::database;
+use crate::support::database::{TestDatabase, migrated};
 
 mod columns;
 mod malformed;
@@ -26,6 +26,7 @@ fn day(text: &str) -> NaiveDate {
 
 /// An export of one account in a database of its own; the fields are the target of its next load.
 struct Mirror {
+    _database: TestDatabase,
     pool: PgPool,
     dir: TempDir,
     now: DateTime<Utc>,
@@ -44,17 +45,19 @@ struct Mirror {
 impl Mirror {
     /// Rows without a key and without a date, on 2026-05-01.
     async fn unkeyed() -> Self {
-        let pool = database().await;
+        let database = migrated().await;
+        let pool = database.pool().clone();
         sqlx::raw_sql(
             "insert into impact_mirror.account (name, persona, time_zone) values \
                  ('acme', 'brand', 'America/New_York'), ('other', 'brand', 'Europe/Berlin'); \
-             insert into impact_mirror.export (name, bucket, table_name, freshness) \
-                 values ('actions', 'report_export', 'actions', '1 day')",
+             insert into impact_mirror.export (name, bucket, table_name, freshness, refresh) \
+                 values ('actions', 'report_export', 'actions', '1 day', '[]')",
         )
         .execute(&pool)
         .await
         .unwrap();
         Self {
+            _database: database,
             pool,
             dir: TempDir::new().unwrap(),
             now: "2026-06-01T00:00:00Z".parse().unwrap(),
