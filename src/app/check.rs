@@ -1,12 +1,14 @@
 //! `check`: what has to be right before the daemon can work, each with the mend.
 
-use crate::config::{Account, Export, Settings};
+use crate::config::{Account, Export, Programs, Settings};
 use crate::error_chain::Chain;
-use crate::export::Source;
+use crate::export::{Program, Source};
 use crate::impact;
 use crate::retry::ErrorKind;
+use crate::store;
 
-use super::{Database, Patience};
+use super::{Database, Patience, write_configuration, zones};
+use crate::clock::Clock;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -50,39 +52,50 @@ impl Line {
     }
 }
 
-/// Looks at the database and at every account; about five requests an account, none of them an export.
+/// Looks at the database and at every account; about five requests an account, none of them an export. The programs
+/// found are written down, so that `plan` knows them.
 pub async fn check(settings: &Settings) -> Vec<Line> {
     let mut lines: Vec<Line> = settings
         .not_yet()
         .into_iter()
         .map(|warning| Line::warning("setting", warning, "nothing to do, or remove it"))
         .collect();
-    lines.push(check_database(settings).await);
+    let database = match open(settings).await {
+        Ok((database, line)) => {
+            lines.push(line);
+            database
+        }
+        Err(line) => {
+            lines.push(line);
+            None
+        }
+    };
     for account in settings.accounts.values() {
-        lines.extend(check_account(settings, account).await);
+        lines.extend(check_account(settings, account, database.as_ref()).await);
+    }
+    if let Some(database) = database
+        && let Err(error) = database.close().await
+    {
+        lines.push(Line::warning("database", format!("{error:#}"), "see the log of Postgres"));
     }
     lines
 }
 
-async fn check_database(settings: &Settings) -> Line {
-    match Database::open(settings, Patience::COMMAND).await {
-        Ok(Some(database)) => {
-            let found = format!("{}, schema impact_mirror up to date", database.describe());
-            match database.close().await {
-                Ok(()) => Line::good("database", found),
-                Err(error) => Line::warning("database", format!("{found}; {error:#}"), "see the log of Postgres"),
-            }
-        }
-        Ok(None) => Line::warning("database", "not looked at", ""),
-        Err(error) => Line::bad(
-            "database",
-            format!("{error:#}"),
-            "check database.url, that the server runs, and that its user may create schemas; or set it to \"embedded\"",
-        ),
+async fn open(settings: &Settings) -> Result<(Option<Database>, Line), Line> {
+    let mend =
+        "check database.url, that the server runs, and that its user may create schemas; or set it to \"embedded\"";
+    let bad = |error: anyhow::Error| Line::bad("database", format!("{error:#}"), mend);
+    let Some(database) = Database::open(settings, Patience::COMMAND).await.map_err(bad)? else {
+        return Ok((None, Line::warning("database", "not looked at", "")));
+    };
+    if let Err(error) = write_configuration(database.pool(), settings).await {
+        return Err(bad(error));
     }
+    let found = format!("{}, schema impact_mirror up to date", database.describe());
+    Ok((Some(database), Line::good("database", found)))
 }
 
-async fn check_account(settings: &Settings, account: &Account) -> Vec<Line> {
+async fn check_account(settings: &Settings, account: &Account, database: Option<&Database>) -> Vec<Line> {
     let name = &account.name;
     let what = |about: &str| format!("account {name}: {about}");
     let client = match impact::Client::new(account) {
@@ -99,15 +112,45 @@ async fn check_account(settings: &Settings, account: &Account) -> Vec<Line> {
         Ok(answer) => answer.value,
         Err(error) => return vec![refused(&what("credentials"), name.as_str(), &error)],
     };
-    let company_name = company.name.as_str();
-    let mut lines = vec![Line::good(what("credentials"), format!("accepted, {} {company_name:?}", account.persona))];
+    let mut lines = vec![Line::good(what("credentials"), format!("accepted, {} {:?}", account.persona, company.name))];
     lines.push(check_zone(account, company.time_zone.as_deref()));
     match client.programs().await {
-        Ok(answer) => lines.push(check_programs(account, &answer.value)),
+        Ok(answer) => {
+            lines.push(check_programs(account, &answer.value));
+            if let Some(database) = database
+                && let Err(error) = keep_programs(settings, account, &answer.value, database).await
+            {
+                lines.push(Line::warning(
+                    what("programs"),
+                    format!("{error:#}"),
+                    "run or sync will look for them again",
+                ));
+            }
+        }
         Err(error) => lines.push(refused(&what("programs"), name.as_str(), &error)),
     }
     lines.extend(check_exports(settings, account, &client).await);
     lines
+}
+
+/// Makes the feeds of exports that are asked for per program, where the programs are discovered.
+async fn keep_programs(
+    settings: &Settings,
+    account: &Account,
+    found: &[impact::ProgramInfo],
+    database: &Database,
+) -> anyhow::Result<()> {
+    if account.programs != Programs::All {
+        return Ok(());
+    }
+    let programs: Vec<Program> = found.iter().map(|info| info.id.clone()).collect();
+    let mut conn = database.pool().acquire().await?;
+    for export in settings.exports.values() {
+        if export.per_program && export.accounts.contains(&account.name) {
+            store::configured::write_feeds(&mut conn, export, &account.name, &programs).await?;
+        }
+    }
+    Ok(())
 }
 
 fn check_zone(account: &Account, text: Option<&str>) -> Line {
@@ -116,26 +159,25 @@ fn check_zone(account: &Account, text: Option<&str>) -> Line {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Line::good(what, format!("{configured}; impact.com does not say"));
     };
-    // A display text, not an IANA name (impact-api §2.10): a person must compare.
-    if text.contains(configured) {
-        return Line::good(what, configured.to_owned());
+    let mend = format!("set accounts.{}.time_zone to that zone: days are counted in it", account.name);
+    match zones::means(text, account.time_zone, Clock.now()) {
+        Some(true) => Line::good(what, format!("{configured}, as impact.com says")),
+        Some(false) => Line::bad(what, format!("{configured} here, but impact.com says {text:?}"), mend),
+        None => Line::warning(
+            what,
+            format!("{configured} here; impact.com says {text:?}"),
+            format!("if that is another zone, {mend}"),
+        ),
     }
-    Line::warning(
-        what,
-        format!("{configured} here; impact.com says {text:?}"),
-        format!("if that is another zone, set accounts.{}.time_zone: days are counted in it", account.name),
-    )
 }
 
 fn check_programs(account: &Account, found: &[impact::ProgramInfo]) -> Line {
     let what = format!("account {}: programs", account.name);
     let missing: Vec<&str> = match &account.programs {
-        crate::config::Programs::All => Vec::new(),
-        crate::config::Programs::Listed(listed) => listed
-            .iter()
-            .filter(|id| found.iter().all(|info| info.id != **id))
-            .map(crate::export::Program::as_str)
-            .collect(),
+        Programs::All => Vec::new(),
+        Programs::Listed(listed) => {
+            listed.iter().filter(|id| found.iter().all(|info| info.id != **id)).map(Program::as_str).collect()
+        }
     };
     if missing.is_empty() {
         return Line::good(what, format!("{} found", found.len()));

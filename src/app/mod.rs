@@ -5,6 +5,7 @@ mod database;
 mod engine;
 mod housekeeping;
 mod sync;
+mod zones;
 
 use std::time::Duration;
 

@@ -24,8 +24,8 @@ fn print(line: &Line) {
         Verdict::Warning => "look",
         Verdict::Bad => "BAD ",
     };
-    println!("{mark}  {}: {}", line.what, line.found);
+    say!("{mark}  {}: {}", line.what, line.found);
     if line.verdict != Verdict::Good && !line.mend.is_empty() {
-        println!("      → {}", line.mend);
+        say!("      → {}", line.mend);
     }
 }

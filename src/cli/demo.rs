@@ -38,8 +38,8 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
     let sandbox = start_sandbox().await?;
     let file = write_config(&home.dir, &sandbox.base_url())?;
     let settings = config::load(Some(&file))?;
-    println!("A made-up impact.com on {}, an embedded Postgres under {}.", sandbox.base_url(), home.dir.display());
-    println!("Mirroring {DAYS} days of {} exports for two programs …", settings.exports.len());
+    say!("A made-up impact.com on {}, an embedded Postgres under {}.", sandbox.base_url(), home.dir.display());
+    say!("Mirroring {DAYS} days of {} exports for two programs …", settings.exports.len());
 
     let Some(database) = Database::open(&settings, Patience::Endless(stop.clone())).await? else {
         return Ok(Exit::Done);
@@ -54,7 +54,7 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
         sandbox.stop().await;
         return Ok(Exit::Done);
     }
-    println!(
+    say!(
         "{} windows, {} rows in {:.0} s.\n",
         report.progress.loaded,
         thousands(report.progress.rows),
@@ -63,8 +63,8 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
     print_landed(&database).await?;
     print_queries(&database.psql_line());
     if !options.exit_when_synced && report.end == SyncEnd::Done {
-        println!("\nThe daemon stays up and keeps it fresh; Ctrl-C ends the demo.");
-        println!("  look around:     impact-mirror --config {} status", file.display());
+        say!("\nThe daemon stays up and keeps it fresh; Ctrl-C ends the demo.");
+        say!("  look around:     impact-mirror --config {} status", file.display());
         let engine = Engine::start(settings, &database, Scope::All).await?;
         engine.keep_going();
         stop.cancelled().await;
@@ -195,30 +195,30 @@ async fn print_landed(database: &Database) -> anyhow::Result<()> {
     let mut conn = database.pool().acquire().await?;
     let tables = store::status::tables(&mut conn).await?;
     let freshness = store::status::freshness(&mut conn).await?;
-    println!("What landed:");
+    say!("What landed:");
     let mut landed = Table::new(&["table", ">rows", ">days", ">rejected"]);
     for table in tables {
         landed.row(vec![table.table_name, thousands(table.rows), thousands(table.days), thousands(table.rejected)]);
     }
-    print!("{landed}");
-    println!("\nHow fresh it is:");
-    print!("{}", status::freshness_table(&freshness));
+    say_as_is!("{landed}");
+    say!("\nHow fresh it is:");
+    say_as_is!("{}", status::freshness_table(&freshness));
     Ok(())
 }
 
 fn print_queries(psql_line: &str) {
-    println!("\nQuery it:\n  {psql_line}\n");
-    println!("Three queries worth trying:");
-    println!("  -- money by month and status");
-    println!(
+    say!("\nQuery it:\n  {psql_line}\n");
+    say!("Three queries worth trying:");
+    say!("  -- money by month and status");
+    say!(
         "  select date_trunc('month', _day)::date as month, status, count(*), sum(sale_amount) as sales, sum(payout) as payout"
     );
-    println!("  from impact.actions group by 1, 2 order by 1, 2;\n");
-    println!("  -- which partners bring clicks that are unique");
-    println!("  select media_name, count(*) as clicks, count(*) filter (where unique_click) as unique_clicks");
-    println!("  from impact.clicks group by 1 order by 2 desc limit 10;\n");
-    println!("  -- is every day there?");
-    println!(
+    say!("  from impact.actions group by 1, 2 order by 1, 2;\n");
+    say!("  -- which partners bring clicks that are unique");
+    say!("  select media_name, count(*) as clicks, count(*) filter (where unique_click) as unique_clicks");
+    say!("  from impact.clicks group by 1 order by 2 desc limit 10;\n");
+    say!("  -- is every day there?");
+    say!(
         "  select export, state, count(*), min(day), max(day) from impact_mirror.coverage group by 1, 2 order by 1, 2;"
     );
 }

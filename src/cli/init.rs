@@ -18,7 +18,7 @@ pub(super) struct Options {
 
 pub(super) fn init(options: &Options) -> anyhow::Result<Exit> {
     if options.output.as_os_str() == "-" {
-        print!("{}", config::EXAMPLE);
+        say_as_is!("{}", config::EXAMPLE);
         return Ok(Exit::Done);
     }
     let shown = options.output.display();
@@ -32,9 +32,9 @@ pub(super) fn init(options: &Options) -> anyhow::Result<Exit> {
         Err(error) => return Err(error).with_context(|| format!("cannot write {shown}")),
     };
     file.write_all(config::EXAMPLE.as_bytes()).with_context(|| format!("cannot write {shown}"))?;
-    println!("Wrote {shown}. Put your account in, then:");
-    println!("  impact-mirror check --config {shown}");
-    println!("  impact-mirror plan  --config {shown}");
-    println!("  impact-mirror sync  --config {shown}");
+    say!("Wrote {shown}. Put your account in, then:");
+    say!("  impact-mirror check --config {shown}");
+    say!("  impact-mirror plan  --config {shown}");
+    say!("  impact-mirror sync  --config {shown}");
     Ok(Exit::Done)
 }

@@ -52,9 +52,9 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
             let filter = JobFilter { states, export, id: None, limit: i64::from(limit) };
             let jobs = status::jobs(&mut conn, &filter).await?;
             match form {
-                Form::Json => println!("{:#}", json!(jobs)),
-                Form::Text if jobs.is_empty() => println!("No such jobs."),
-                Form::Text => print!("{}", jobs_table(&jobs)),
+                Form::Json => say!("{:#}", json!(jobs)),
+                Form::Text if jobs.is_empty() => say!("No such jobs."),
+                Form::Text => say_as_is!("{}", jobs_table(&jobs)),
             }
             Ok(Exit::Done)
         }
@@ -63,14 +63,14 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
             let job = status::jobs(&mut conn, &filter).await?.pop().ok_or_else(|| no_job(id))?;
             let events = status::job_events(&mut conn, JobId(id)).await?;
             match form {
-                Form::Json => println!("{:#}", json!({"job": job, "events": events})),
+                Form::Json => say!("{:#}", json!({"job": job, "events": events})),
                 Form::Text => show(&job, &events),
             }
             Ok(Exit::Done)
         }
         Command::Retry { id } => {
             if status::retry(&mut conn, JobId(id)).await? {
-                println!(
+                say!(
                     "The failed days of job {id} are due now; a running daemon picks them up, else `impact-mirror sync`."
                 );
                 Ok(Exit::Done)
@@ -80,7 +80,7 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
         }
         Command::Cancel { id } => {
             if status::cancel(&mut conn, JobId(id), "command line").await? {
-                println!("Job {id} is cancelled. impact.com may still run it; its result will not be loaded.");
+                say!("Job {id} is cancelled. impact.com may still run it; its result will not be loaded.");
                 Ok(Exit::Done)
             } else {
                 Err(no_job(id).into())
@@ -121,27 +121,27 @@ fn days(job: &JobLine) -> String {
 }
 
 fn show(job: &JobLine, events: &[status::JobEvent]) {
-    println!("Job {}: {} {} of {}, {}", job.id, job.export, days(job), job.account, job.reason);
-    println!("  state       {}", job.state);
+    say!("Job {}: {} {} of {}, {}", job.id, job.export, days(job), job.account, job.reason);
+    say!("  state       {}", job.state);
     if !job.program.is_empty() {
-        println!("  program     {}", job.program);
+        say!("  program     {}", job.program);
     }
     if let Some(remote) = &job.remote_job_id {
-        println!("  remote job  {remote} {}", job.remote_status.as_deref().unwrap_or_default());
+        say!("  remote job  {remote} {}", job.remote_status.as_deref().unwrap_or_default());
     }
     if let Some(holder) = &job.lease_holder {
-        println!("  worked on   by {holder}");
+        say!("  worked on   by {holder}");
     }
     if job.finished_at.is_none() {
-        println!("  next step   not before {}, try {}", moment(job.run_at), job.attempts + 1);
+        say!("  next step   not before {}, try {}", moment(job.run_at), job.attempts + 1);
     }
     if let Some(message) = &job.error_message {
-        println!("  error       {}: {message}", job.error_kind.as_deref().unwrap_or_default());
+        say!("  error       {}: {message}", job.error_kind.as_deref().unwrap_or_default());
     }
     if let Some(rows) = job.rows_read {
-        println!("  rows        {} read, {} rejected", thousands(rows), thousands(job.rows_rejected.unwrap_or(0)));
+        say!("  rows        {} read, {} rejected", thousands(rows), thousands(job.rows_rejected.unwrap_or(0)));
     }
-    println!("\nHistory:");
+    say!("\nHistory:");
     let mut table = Table::new(&["at", "from", "to", "by", "note"]);
     for event in events {
         table.row(vec![
@@ -152,8 +152,8 @@ fn show(job: &JobLine, events: &[status::JobEvent]) {
             event.note.clone(),
         ]);
     }
-    print!("{table}");
+    say_as_is!("{table}");
     if job.state == "failed" {
-        println!("\nWhen the cause is mended: impact-mirror jobs retry {}", job.id);
+        say!("\nWhen the cause is mended: impact-mirror jobs retry {}", job.id);
     }
 }

@@ -1,5 +1,21 @@
 //! The door: arguments, what is printed, exit codes (design §7).
 
+/// Prints a line to stdout. A reader that went away, as `head` does, is no error.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
+/// Prints text that ends its own lines.
+macro_rules! say_as_is {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod check;
 mod demo;
 mod init;
@@ -210,7 +226,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Migrate => {
             quiet();
             let database = open(&config::load(cli.config.as_deref())?).await?;
-            println!("{}: the schema impact_mirror is up to date", database.describe());
+            say!("{}: the schema impact_mirror is up to date", database.describe());
             database.close().await?;
             Ok(Exit::Done)
         }

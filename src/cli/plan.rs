@@ -26,7 +26,7 @@ pub(super) async fn plan(settings: Settings, exports: &[String], form: Form) -> 
     database.close().await?;
     let view = view?;
     match form {
-        Form::Json => println!("{:#}", view.json(&settings)),
+        Form::Json => say!("{:#}", view.json(&settings)),
         Form::Text => view.print(&settings),
     }
     Ok(Exit::Done)
@@ -151,28 +151,32 @@ impl View {
 
     fn print(&self, settings: &Settings) {
         for export in &self.undiscovered {
-            println!("{export}: its programs are not known yet; run or sync finds them\n");
+            say!("{export}: its programs are not known yet; run or sync finds them\n");
         }
         if self.plan.calls.is_empty() && self.plan.waiting.is_empty() {
-            println!("Nothing is due.\n");
+            say!("Nothing is due.");
         }
         self.print_calls();
         self.print_waiting();
-        for one in self.backfills(settings) {
+        let backfills = self.backfills(settings);
+        for one in &backfills {
             let done =
                 one.done_on.map_or_else(|| "never: nothing is left for it".to_owned(), |day| format!("done on {day}"));
             let export = format!("{} on {}", one.export, one.account);
-            println!("Backfill of {export}: {} calls at up to {} a day: {done}", one.calls_left, one.calls_per_day);
+            say!("Backfill of {export}: {} calls at up to {} a day: {done}", one.calls_left, one.calls_per_day);
         }
-        println!("\nQuota:");
-        print!("{}", super::status::quota_table(&self.quota));
+        if !backfills.is_empty() || self.plan.calls.is_empty() && self.plan.waiting.is_empty() {
+            say!();
+        }
+        say!("Quota:");
+        say_as_is!("{}", super::status::quota_table(&self.quota));
     }
 
     fn print_calls(&self) {
         if self.plan.calls.is_empty() {
             return;
         }
-        println!("{} calls now, one of its bucket each:", self.plan.calls.len());
+        say!("{} calls now, one of its bucket each:", self.plan.calls.len());
         let mut table = Table::new(&["export", "account", "program", "days", "reason", "action", "bucket"]);
         for one in self.plan.calls.iter().take(SHOWN) {
             table.row(vec![
@@ -185,7 +189,7 @@ impl View {
                 one.bucket.to_string(),
             ]);
         }
-        print!("{table}");
+        say_as_is!("{table}");
         print_rest(self.plan.calls.len());
     }
 
@@ -193,7 +197,7 @@ impl View {
         if self.plan.waiting.is_empty() {
             return;
         }
-        println!("{} windows wait:", self.plan.waiting.len());
+        say!("{} windows wait:", self.plan.waiting.len());
         let mut table = Table::new(&["export", "account", "program", "days", "reason", "because", "expected"]);
         for one in self.plan.waiting.iter().take(SHOWN) {
             table.row(vec![
@@ -206,16 +210,16 @@ impl View {
                 one.expected_at.map_or_else(|| "-".to_owned(), moment),
             ]);
         }
-        print!("{table}");
+        say_as_is!("{table}");
         print_rest(self.plan.waiting.len());
     }
 }
 
 fn print_rest(len: usize) {
     if len > SHOWN {
-        println!("  … and {} more; --json has them all", len - SHOWN);
+        say!("  … and {} more; --json has them all", len - SHOWN);
     }
-    println!();
+    say!();
 }
 
 fn dash(text: &str) -> String {

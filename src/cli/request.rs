@@ -58,8 +58,8 @@ pub(super) async fn request(settings: Settings, days: Days, kind: Kind, form: Fo
     if days.wait {
         return sync::to_the_end(settings, app::Scope::Only(vec![name]), form).await;
     }
-    println!("Asked for {window} of {name}, for {feeds} programs or accounts, ahead of everything else.");
-    println!("A running daemon does it; `--wait` or `impact-mirror sync --export {name}` does it now.");
+    say!("Asked for {window} of {name}, for {feeds} programs or accounts, ahead of everything else.");
+    say!("A running daemon does it; `--wait` or `impact-mirror sync --export {name}` does it now.");
     Ok(Exit::Done)
 }
 
@@ -86,9 +86,9 @@ pub(super) async fn resume(settings: &Settings, database: &Database, name: &str)
     store::wake::notify(&mut tx).await?;
     tx.commit().await?;
     if was_paused || exports > 0 {
-        println!("Account {name} goes on; it is paused again if impact.com still refuses it.");
+        say!("Account {name} goes on; it is paused again if impact.com still refuses it.");
     } else {
-        println!("Account {name} was not paused.");
+        say!("Account {name} was not paused.");
     }
     Ok(Exit::Done)
 }

@@ -45,7 +45,7 @@ pub(super) struct Options {
 pub(super) async fn sandbox(options: Options, stop: CancellationToken) -> anyhow::Result<Exit> {
     if options.behaviours.iter().any(|setting| setting == "list") {
         for known in Behaviours::all() {
-            println!("{}={}\n    {}", known.name, known.values.join("|"), known.doc);
+            say!("{}={}\n    {}", known.name, known.values.join("|"), known.doc);
         }
         return Ok(Exit::Done);
     }
@@ -73,12 +73,12 @@ pub(super) async fn sandbox(options: Options, stop: CancellationToken) -> anyhow
     })
     .await
     .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", options.listen))?;
-    println!(
+    say!(
         "A made-up impact.com listens on {}; `curl {}/` tells who may come in.",
         sandbox.base_url(),
         sandbox.base_url()
     );
-    println!("In a configuration: base_url = \"{}\"", sandbox.base_url());
+    say!("In a configuration: base_url = \"{}\"", sandbox.base_url());
     stop.cancelled().await;
     sandbox.stop().await;
     Ok(Exit::Done)

@@ -35,7 +35,7 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
                 .collect();
             let view = json!({"exports": freshness, "accounts": accounts, "quota": quota, "in_flight": in_flight,
                               "failed": failed});
-            println!("{view:#}");
+            say!("{view:#}");
         }
         Form::Text => print(&freshness, &paused, &quota, &in_flight, &failed),
     }
@@ -44,37 +44,37 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
 
 fn print(freshness: &[Freshness], paused: &[Paused], quota: &[Quota], in_flight: &[JobLine], failed: &[JobLine]) {
     if freshness.is_empty() {
-        println!("No export has run yet; `impact-mirror sync` or `impact-mirror run` begins.");
+        say!("No export has run yet; `impact-mirror sync` or `impact-mirror run` begins.");
         return;
     }
     for one in paused {
-        println!("! account {} is paused since {}: {}", one.account, moment(one.since), one.reason);
-        println!("  mend the credential, then: impact-mirror accounts resume {}", one.account);
+        say!("! account {} is paused since {}: {}", one.account, moment(one.since), one.reason);
+        say!("  mend the credential, then: impact-mirror accounts resume {}", one.account);
     }
     for one in freshness.iter().filter(|one| one.is_stale) {
         let why = one
             .latest_day
             .map_or_else(|| "some program has no complete day yet".to_owned(), |day| format!("complete to {day}"));
-        println!("! {} is late: {why}; see: impact-mirror plan --export {}", one.export, one.export);
+        say!("! {} is late: {why}; see: impact-mirror plan --export {}", one.export, one.export);
     }
     for one in failed {
-        println!("! job {} of {} failed: {}", one.id, one.export, one.error_message.as_deref().unwrap_or("-"));
-        println!("  when mended: impact-mirror jobs retry {}", one.id);
+        say!("! job {} of {} failed: {}", one.id, one.export, one.error_message.as_deref().unwrap_or("-"));
+        say!("  when mended: impact-mirror jobs retry {}", one.id);
     }
     if paused.is_empty() && failed.is_empty() && freshness.iter().all(|one| !one.is_stale) {
-        println!("All exports are fresh.");
+        say!("All exports are fresh.");
     }
-    println!("\nExports:");
-    print!("{}", freshness_table(freshness));
+    say!("\nExports:");
+    say_as_is!("{}", freshness_table(freshness));
     if !in_flight.is_empty() {
-        println!("\nJobs in flight: {}", in_flight.len());
-        print!("{}", super::jobs::jobs_table(&in_flight[..in_flight.len().min(10)]));
+        say!("\nJobs in flight: {}", in_flight.len());
+        say_as_is!("{}", super::jobs::jobs_table(&in_flight[..in_flight.len().min(10)]));
         if in_flight.len() > 10 {
-            println!("  … and {} more: impact-mirror jobs list --open", in_flight.len() - 10);
+            say!("  … and {} more: impact-mirror jobs list --open", in_flight.len() - 10);
         }
     }
-    println!("\nQuota:");
-    print!("{}", quota_table(quota));
+    say!("\nQuota:");
+    say_as_is!("{}", quota_table(quota));
 }
 
 pub(super) fn freshness_table(freshness: &[Freshness]) -> Table {

@@ -40,22 +40,22 @@ pub(super) async fn to_the_end(settings: Settings, scope: Scope, form: Form) -> 
 
 fn print(report: &SyncReport) {
     let progress = &report.progress;
-    println!("{} windows loaded, {} rows read, {} failed", progress.loaded, thousands(progress.rows), progress.failed);
+    say!("{} windows loaded, {} rows read, {} failed", progress.loaded, thousands(progress.rows), progress.failed);
     let by = |wanted: fn(&Because) -> bool| {
         report.waiting.iter().filter(|one| one.because.as_ref().is_some_and(wanted)).collect::<Vec<_>>()
     };
     let quota = by(|because| matches!(because, Because::Quota | Because::Share));
     if let Some(last) = quota.iter().filter_map(|one| one.expected_at).max() {
-        println!("{} windows wait for quota, the last until {}; see `impact-mirror plan`", quota.len(), moment(last));
+        say!("{} windows wait for quota, the last until {}; see `impact-mirror plan`", quota.len(), moment(last));
     }
     if let Some(paused) = by(|because| matches!(because, Because::Paused(_))).first() {
         let why = paused.because.as_ref().map(ToString::to_string).unwrap_or_default();
-        println!("account {} or an export on it is {why}", paused.account);
-        println!("mend it, then `impact-mirror accounts resume {}`", paused.account);
+        say!("account {} or an export on it is {why}", paused.account);
+        say!("mend it, then `impact-mirror accounts resume {}`", paused.account);
     }
     match report.end {
-        SyncEnd::Failed => println!("some cells failed; see `impact-mirror status`"),
-        SyncEnd::Stopped => println!("stopped; what was in flight goes on with the next sync or run"),
+        SyncEnd::Failed => say!("some cells failed; see `impact-mirror status`"),
+        SyncEnd::Stopped => say!("stopped; what was in flight goes on with the next sync or run"),
         SyncEnd::Done | SyncEnd::WaitsForQuota => {}
     }
 }
