@@ -117,3 +117,18 @@ async fn columns_and_rows_of_other_hands_do_not_matter() {
     mirror.load("A\n1\n").await;
     assert_eq!(mirror.rows("a b c_2").await, ["1|-|-"]);
 }
+
+#[tokio::test]
+async fn loads_at_the_same_time_agree_on_the_columns() {
+    let mut one = Mirror::keyed().await;
+    one.load("Id,Day\n1,2026-05-01\n").await;
+    let mut other = one.beside(Program::new("2000"));
+    let (first, second) =
+        tokio::join!(one.load("Id,Day,A,B\n1,2026-05-01,5,x\n"), other.load("Id,Day,B,A\n2,2026-05-01,y,5.5\n"));
+    assert_eq!(first.rows_updated + second.rows_inserted, 2);
+    assert_eq!(
+        one.query("select concat_ws('|', id, a, b) from impact.actions order by id").await,
+        ["1|5|x", "2|5.5|y"]
+    );
+    assert_eq!(one.types().await.len(), 4);
+}

@@ -196,14 +196,17 @@ async fn a_wider_configuration_changes_the_column() {
 #[tokio::test]
 async fn a_type_guessed_from_the_beginning_is_mended_by_the_rest() {
     use std::fmt::Write;
-    let mut file = String::from("Number,Late,Word\n");
-    for row in 0..600_000 {
-        writeln!(file, "{row},,n/a").unwrap();
+    let mut file = String::from("Number,Late,Word,LastTime\n");
+    for row in 0..120_000 {
+        writeln!(file, "{row},,n/a,2026-05-01T10:20:30.123456-04:00").unwrap();
     }
-    file.push_str("1.5,2026-05-01,5\n");
+    file.push_str("1.5,2026-05-01,5,\n");
     let mut mirror = Mirror::unkeyed().await;
     let report = mirror.load(file).await;
-    assert_eq!(report.rows_inserted, 600_001);
-    assert_eq!(mirror.types().await, ["number numeric data", "late date data", "word bigint data"]);
-    assert_eq!(report.table_changes, ["created table \"impact\".\"actions\" with 3 columns"]);
+    assert_eq!(report.rows_inserted, 120_001);
+    assert_eq!(
+        mirror.types().await,
+        ["number numeric data", "late date data", "word bigint data", "last_time timestamp with time zone data"]
+    );
+    assert_eq!(report.table_changes, ["created table \"impact\".\"actions\" with 4 columns"]);
 }

@@ -13,9 +13,12 @@ pub async fn database() -> PgPool {
     let name = format!("mirror_test_{}", uuid::Uuid::new_v4().simple());
     url.set_path("postgres");
     let mut conn = PgConnection::connect(url.as_str()).await.expect("a Postgres to test on");
-    sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut conn).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("create database {name}")))
+        .execute(&mut conn)
+        .await
+        .expect("the right to make databases");
     url.set_path(&name);
-    let pool = PgPool::connect(url.as_str()).await.unwrap();
-    sqlx::migrate!("./migrations").run(&pool).await.unwrap();
+    let pool = PgPool::connect(url.as_str()).await.expect("the new database");
+    sqlx::migrate!("./migrations").run(&pool).await.expect("the migrations apply");
     pool
 }
