@@ -132,3 +132,40 @@ async fn loads_at_the_same_time_agree_on_the_columns() {
     );
     assert_eq!(one.types().await.len(), 4);
 }
+
+#[tokio::test]
+async fn an_empty_column_that_was_given_a_type_by_hand_keeps_it() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,\n").await;
+    sqlx::raw_sql("alter table impact.actions alter column b type numeric using null")
+        .execute(&mirror.pool)
+        .await
+        .unwrap();
+    mirror.configured.insert("B".to_owned(), ColumnKind::Bigint);
+    mirror.load("A,B\n1,2.5\n").await;
+    assert_eq!(mirror.rows("a b").await, ["1|2.5"]);
+}
+
+#[tokio::test]
+async fn a_column_that_changes_while_a_load_waits_for_the_table_is_seen() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Day,A\n1,2026-05-01,5\n").await;
+    let mut tx = mirror.pool.begin().await.unwrap();
+    sqlx::raw_sql(
+        "alter table impact.actions alter column a type text; \
+         update impact_mirror.mirrored_column set kind = 'text' where column_name = 'a'",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let pool = mirror.pool.clone();
+    let mut other = mirror.beside(Program::new("2000"));
+    let load = tokio::spawn(async move { other.load("Id,Day,A\n2,2026-05-01,7\n").await });
+    let waiting = "select exists (select 1 from pg_locks where not granted and relation = 'impact.actions'::regclass)";
+    while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&pool).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    tx.commit().await.unwrap();
+    load.await.unwrap();
+    assert_eq!(mirror.query("select concat_ws('|', id, a) from impact.actions order by id").await, ["1|5", "2|7"]);
+}
