@@ -2,8 +2,7 @@
 //!
 //! `DATABASE_URL=… cargo bench --bench load -- [ROWS] [ROUNDS]` makes a file of a million rows and 40 columns, loads it
 //! into a fresh window by turns with psql, then once more unchanged, and prints seconds, their ratio and the peak memory
-//! of this process. psql's
-//! table has the lineage columns too, with constant defaults, so that both write the same rows.
+//! of this process. psql's table has the lineage columns too, with constant defaults, so that both write the same rows.
 
 #![expect(clippy::unwrap_used, reason = "a measurement stops at the first thing that goes wrong")]
 
