@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test prepare check-prepare deny postgres dev-db
+.PHONY: help demo test bench prepare check-prepare deny postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -16,6 +16,9 @@ test: postgres ## formatter, lints and all tests
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+
+bench: postgres ## a million clicks from HTTP to committed rows, beside `psql \copy`
+	cargo bench --locked --bench pipeline -- $(ARGS)
 
 prepare: ## .sqlx anew, after a query or a migration has changed
 	.ci/prepare

@@ -125,24 +125,36 @@ impl<R: Read> Reader<R> {
             let data = &self.buffer[self.start..self.end];
             match split(data, self.ended, &mut self.fields, &mut self.unescaped) {
                 Split::End => return Ok(None),
-                Split::More if data.len() >= MAX_RECORD => return Ok(Some(self.malformed(Malformed::LongRecord))),
+                Split::More if self.is_full() => return Ok(Some(self.malformed(Malformed::LongRecord))),
                 Split::More => self.fill()?,
+                Split::Broken(_) if !self.is_full() && memchr(b'\n', data).is_none() => self.fill()?,
                 Split::Broken(reason) => return Ok(Some(self.malformed(reason))),
                 Split::Blank { taken } => {
                     self.taken = (taken, 1);
                     self.drop_taken();
                 }
-                Split::Record { content, taken, lines } => return Ok(Some(self.record(content, taken, lines))),
+                Split::Record { content, taken, lines } => match self.width {
+                    Some(expected) if lines > 1 && self.fields.len() != expected => match self.second_line(expected) {
+                        SecondLine::Cut if !self.is_full() => self.fill()?,
+                        SecondLine::Whole => return Ok(Some(self.malformed(Malformed::UnclosedQuote))),
+                        SecondLine::Cut | SecondLine::Other => {
+                            return Ok(Some(self.record(content, taken, lines)));
+                        }
+                    },
+                    _ => return Ok(Some(self.record(content, taken, lines))),
+                },
             }
         }
+    }
+
+    /// Whether nothing more can be read behind what is there.
+    fn is_full(&self) -> bool {
+        self.ended || self.end - self.start >= MAX_RECORD
     }
 
     fn record(&mut self, content: usize, taken: usize, lines: u64) -> Item<'_> {
         let found = self.fields.len();
         let expected = self.width.unwrap_or(found);
-        if found != expected && lines > 1 && self.next_line_is_whole(expected) {
-            return self.malformed(Malformed::UnclosedQuote);
-        }
         self.taken = (taken, lines);
         let raw = &self.buffer[self.start..self.start + content];
         if found != expected {
@@ -157,28 +169,25 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// Whether the second line of a record with the wrong number of fields is a good record by itself: then the first one
-    /// holds a quote that was never closed.
-    fn next_line_is_whole(&self, expected: usize) -> bool {
+    /// What the second line of a record with the wrong number of fields is by itself.
+    fn second_line(&self, expected: usize) -> SecondLine {
         let data = &self.buffer[self.start..self.end];
-        let Some(line_end) = memchr(b'\n', data) else { return false };
+        let Some(line_end) = memchr(b'\n', data) else { return SecondLine::Other };
         let mut fields = Vec::new();
-        let split = split(&data[line_end + 1..], self.ended, &mut fields, &mut Vec::new());
-        matches!(split, Split::Record { lines: 1, .. }) && fields.len() == expected
+        match split(&data[line_end + 1..], self.ended, &mut fields, &mut Vec::new()) {
+            Split::Record { lines: 1, .. } if fields.len() == expected => SecondLine::Whole,
+            Split::More => SecondLine::Cut,
+            Split::End | Split::Broken(_) | Split::Blank { .. } | Split::Record { .. } => SecondLine::Other,
+        }
     }
 
     /// The line that the record starts on, whatever it holds.
     fn malformed(&mut self, reason: Malformed) -> Item<'_> {
         let data = &self.buffer[self.start..self.end];
-        let (content, taken) = match memchr(b'\n', data) {
-            Some(line_end) => (line_end, (line_end + 1, 1)),
-            None => {
-                self.skips_line = !self.ended;
-                (data.len(), (data.len(), 0))
-            }
-        };
-        self.taken = taken;
-        let raw = &data[..content];
+        let line_end = memchr(b'\n', data);
+        self.skips_line = line_end.is_none() && !self.ended;
+        self.taken = line_end.map_or((data.len(), 0), |line_end| (line_end + 1, 1));
+        let raw = &data[..line_end.unwrap_or(data.len())];
         Item::Malformed { line: self.line, raw: raw.strip_suffix(b"\r").unwrap_or(raw), reason }
     }
 
@@ -237,6 +246,14 @@ impl<R: Read> Reader<R> {
             return Ok(());
         }
     }
+}
+
+enum SecondLine {
+    /// A good record: then the first line holds a quote that was never closed.
+    Whole,
+    /// Not yet read to its end.
+    Cut,
+    Other,
 }
 
 /// What stands at the beginning of a piece of the file.
@@ -358,3 +375,6 @@ fn quoted_field(data: &[u8], from: usize, ended: bool, unescaped: &mut Vec<u8>) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,14 @@ fn numbered(base: &str, is_free: impl Fn(&str) -> bool, with_number: impl Fn(&st
     if is_free(base) {
         return base.to_owned();
     }
-    (2..).map(|n| with_number(base, n)).find(|candidate| is_free(candidate)).expect("numbers do not run out")
+    let mut number = 2;
+    loop {
+        let candidate = with_number(base, number);
+        if is_free(&candidate) {
+            return candidate;
+        }
+        number += 1;
+    }
 }
 
 #[cfg(test)]

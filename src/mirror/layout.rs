@@ -41,6 +41,13 @@ pub(super) struct StandingColumn {
     pub in_table: bool,
 }
 
+impl StandingColumn {
+    /// Whether its type is still to be found: it never held a value, and nobody gave it a type by hand.
+    fn is_open(&self) -> bool {
+        self.origin == Origin::Empty && self.kind == ColumnKind::Text
+    }
+}
+
 /// A column of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Column {
@@ -121,7 +128,7 @@ impl Layout {
                 .map(|kind| (kind, Origin::Configured))
                 .or_else(|| metadata.get(&folded).map(|kind| (*kind, Origin::Metadata)));
             let mut typed = match before {
-                Some(before) if before.origin != Origin::Empty => Some(match configured {
+                Some(before) if !before.is_open() => Some(match configured {
                     Some(wider) if wider != before.kind && join(wider, before.kind) == wider => {
                         (wider, Origin::Configured)
                     }

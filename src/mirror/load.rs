@@ -25,7 +25,7 @@ pub(super) struct Load<'a> {
     pub target: &'a Target<'a>,
     pub table: Table,
     pub place: Place,
-    pub load_id: i64,
+    pub id: i64,
     pub now: DateTime<Utc>,
 }
 
@@ -45,12 +45,12 @@ enum Round {
 }
 
 impl<'a> Load<'a> {
-    pub fn new(file: &Path, target: &'a Target<'a>, load_id: i64, now: DateTime<Utc>) -> Self {
+    pub fn new(file: &Path, target: &'a Target<'a>, id: i64, now: DateTime<Utc>) -> Self {
         Self {
             target,
             table: Table::new(target.schema, target.export),
             place: Place { export: target.export.clone(), file: file.to_owned() },
-            load_id,
+            id,
             now,
         }
     }
@@ -104,10 +104,11 @@ impl<'a> Load<'a> {
             return Ok(Round::Again(learned));
         }
 
-        let on_conflict = match learned.extent {
-            Some(Extent::Whole) => OnConflict::Reject,
-            Some(Extent::Sample) | None if self.wants_survey_on_conflict(&layout) => OnConflict::Stop,
-            Some(Extent::Sample) | None => OnConflict::Reject,
+        let looked_through = learned.extent == Some(Extent::Whole);
+        let on_conflict = if !looked_through && self.wants_survey_on_conflict(&layout) {
+            OnConflict::Stop
+        } else {
+            OnConflict::Reject
         };
         let merges = had_rows || learned.key_taken;
         let copied = if merges {
@@ -116,7 +117,7 @@ impl<'a> Load<'a> {
             let destination = Destination::Mirrored {
                 account: self.target.account.as_str().to_owned(),
                 program: self.target.program.as_str().to_owned(),
-                load_id: self.load_id,
+                load_id: self.id,
                 now: self.now,
             };
             self.copy(conn, &self.table.copy(&layout), &layout, destination, on_conflict).await?
@@ -165,7 +166,7 @@ impl<'a> Load<'a> {
         on_conflict: OnConflict,
     ) -> Result<Copied, Error> {
         let rows = Rows::new(Rules::new(layout, self.target), destination);
-        let rejects = Rejects::new(&self.place.file, self.load_id);
+        let rejects = Rejects::new(&self.place.file, self.id);
         copy::file(conn, statement, rows, rejects, on_conflict, &self.place).await
     }
 

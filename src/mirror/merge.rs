@@ -91,7 +91,7 @@ pub(super) async fn merge(
         let statement = sqlx::query(AssertSqlSafe(merge.write_todo()))
             .bind(load.target.account)
             .bind(load.target.program)
-            .bind(load.load_id)
+            .bind(load.id)
             .bind(load.now)
             .persistent(false);
         execute(statement, conn, place).await?;
@@ -137,7 +137,7 @@ async fn reject_duplicates(load: &Load<'_>, conn: &mut PgConnection) -> Result<(
             from unnest($2::bigint[], $3::text[], $4::text[]) as duplicate (line, reason, raw)
             ",
         )
-        .bind(load.load_id)
+        .bind(load.id)
         .bind(lines)
         .bind(reasons)
         .bind(raws)
@@ -210,7 +210,7 @@ async fn keep_restatement(load: &Load<'_>, conn: &mut PgConnection, restated: Ve
             as restated (column_name, rows_changed, sum_before, sum_after)
         ",
     )
-    .bind(load.load_id)
+    .bind(load.id)
     .bind(columns)
     .bind(rows_changed)
     .bind(sums_before)

@@ -1,4 +1,5 @@
-//! Reads a file, or its beginning, to see which types its columns want. Rows that would be rejected anyway have no say.
+//! Reads a file, or its beginning, to see which types its columns want. Rows that would be rejected anyway have no say;
+//! only a duplicate key is not found out here, since that would take memory for every key.
 
 use std::fs::File;
 use std::io::{self, Read};

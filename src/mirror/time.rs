@@ -1,4 +1,7 @@
 //! Reads every rendering of days and times that impact.com is known to use (impact-api §7.5).
+//!
+//! A time without an offset is in the zone of the account. When the clocks go back, an hour comes twice: it is taken for
+//! the first one. When they go forward, an hour is skipped: a time in it is shifted by as much, `02:30` to `03:30`.
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
@@ -18,13 +21,7 @@ pub(super) fn date(text: &[u8]) -> Option<NaiveDate> {
 
 /// The first day of a month: `2026-05` or `May 2026`.
 pub(super) fn month(text: &[u8]) -> Option<NaiveDate> {
-    let (year, month) = match text {
-        [year @ .., b'-', a, b] => (year, digits(&[*a, *b])?),
-        _ => {
-            let (month, year) = month_name(text)?;
-            (year, month)
-        }
-    };
+    let (month, year) = if let [year @ .., b'-', a, b] = text { (digits(&[*a, *b])?, year) } else { month_name(text)? };
     NaiveDate::from_ymd_opt(year_number(year)?, month, 1)
 }
 

@@ -357,4 +357,18 @@ mod tests {
         assert_eq!(join(Boolean, Bigint), Text);
         assert_eq!(join(Numeric, Date), Text);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_are_too_strange(text in "[-+$0-9.,:TZ/ aMny]{0,30}", raw: Vec<u8>) {
+            for text in [text.as_bytes(), &raw] {
+                for kind in ColumnKind::ALL {
+                    let format = Format { kind: Some(kind), takes_months: true };
+                    let mut out = Vec::new();
+                    let put = format.put(&mut out, text, chrono_tz::America::New_York);
+                    assert_eq!(put.is_ok(), format.takes(text, chrono_tz::America::New_York));
+                }
+            }
+        }
+    }
 }

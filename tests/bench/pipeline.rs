@@ -25,12 +25,11 @@ async fn main() {
     let rows = numbers.next().unwrap_or(1_000_000);
     let rounds = numbers.next().unwrap_or(3);
     let dir = tempfile::tempdir().unwrap();
-    let (server, embedded) = match std::env::var("DATABASE_URL") {
-        Ok(url) => (url, None),
-        Err(_) => {
-            let embedded = Embedded::start(Path::new("target/bench-postgres")).await.unwrap();
-            (embedded.url().to_owned(), Some(embedded))
-        }
+    let (server, embedded) = if let Ok(url) = std::env::var("DATABASE_URL") {
+        (url, None)
+    } else {
+        let embedded = Embedded::start(&std::path::absolute("target/bench-postgres").unwrap()).await.unwrap();
+        (embedded.url().to_owned(), Some(embedded))
     };
     let sandbox = start_sandbox(rows).await;
     let day = sandbox.now().with_timezone(&chrono_tz::America::New_York).date_naive() - Days::new(1);
@@ -130,10 +129,8 @@ async fn mirror(database: &str, base_url: &str, day: NaiveDate, dir: &Path) -> M
     let mut peak_kb = 0;
     while child.try_wait().unwrap().is_none() {
         peak_kb = peak_memory_kb(&child).unwrap_or(peak_kb);
-        let state: Option<String> = sqlx::query_scalar("select max(state) from impact_mirror.job")
-            .fetch_one(&mut conn)
-            .await
-            .unwrap_or(None); // the migrations are still to come
+        let state: Option<String> =
+            sqlx::query_scalar("select max(state) from impact_mirror.job").fetch_one(&mut conn).await.unwrap_or(None); // the migrations are still to come
         match state.as_deref() {
             Some("loading") => {
                 began.get_or_insert_with(Instant::now);
@@ -204,7 +201,8 @@ async fn copy_with_psql(database: &str, file: &Path) -> Duration {
     .execute(&mut conn)
     .await
     .unwrap();
-    let copy = format!(r"\copy impact.copied ({}) from '{}' with (format csv, header)", columns.join(", "), file.display());
+    let copy =
+        format!(r"\copy impact.copied ({}) from '{}' with (format csv, header)", columns.join(", "), file.display());
     let began = Instant::now();
     let status = Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--command", &copy, database])

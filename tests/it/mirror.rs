@@ -1,5 +1,7 @@
 //! What stands in the database after a file was loaded.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -18,6 +20,7 @@ use crate::support::database::{TestDatabase, migrated};
 mod columns;
 mod malformed;
 mod merging;
+mod rubble;
 mod types;
 
 fn day(text: &str) -> NaiveDate {
@@ -81,6 +84,25 @@ impl Mirror {
             date_column: Some("Day".to_owned()),
             window: Window::new(day("2026-05-01"), day("2026-05-03")).unwrap(),
             ..Self::unkeyed().await
+        }
+    }
+
+    /// The same export and account for another program, with a clock and files of its own.
+    fn beside(&self, program: Program) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            dir: TempDir::new().unwrap(),
+            now: self.now,
+            export: self.export.clone(),
+            account: self.account.clone(),
+            program,
+            window: self.window,
+            zone: self.zone,
+            key: self.key.clone(),
+            date_column: self.date_column.clone(),
+            configured: self.configured.clone(),
+            metadata: self.metadata.clone(),
+            on_type_conflict: self.on_type_conflict,
         }
     }
 

@@ -1,6 +1,8 @@
 //! The statements of a merge. All comparing happens among temporary tables; the mirrored table is only read by window and
 //! key, inserted into and deleted from.
 
+use std::fmt::Write;
+
 use super::{STAGING, Table, WINDOW, identifier, list, sums};
 use crate::column::ColumnKind;
 use crate::mirror::layout::Layout;
@@ -224,19 +226,20 @@ impl<'a> Merge<'a> {
                 .chain(["_program", "_day", "_row_hash", "_load_id", "_line", "_changed_at"])
                 .map(|name| format!("{0} = excluded.{0}", identifier(name)))
                 .collect();
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 " on conflict (_account, {}) do update set {} where (m._row_hash, m._day, m._program) \
                  is distinct from (excluded._row_hash, excluded._day, excluded._program)",
                 list(self.key.iter().copied()),
                 set.join(", ")
-            ));
+            );
         }
         text
     }
 
     fn standing_columns(&self) -> String {
         let names = self.key.iter().copied().chain(self.numbers());
-        names.map(|name| format!("{}, ", identifier(name))).collect()
+        names.fold(String::new(), |text, name| text + &identifier(name) + ", ")
     }
 
     fn same_key(&self, one: &str, other: &str) -> String {
@@ -251,7 +254,7 @@ fn ordinals(table: &str, order: &str) -> String {
 }
 
 fn definitions<'a>(columns: impl Iterator<Item = (&'a str, ColumnKind)>) -> String {
-    columns.map(|(name, kind)| format!("{} {kind}, ", identifier(name))).collect()
+    columns.fold(String::new(), |text, (name, kind)| text + &identifier(name) + " " + kind.as_str() + ", ")
 }
 
 fn qualified_list(alias: &str, names: &[&str]) -> String {

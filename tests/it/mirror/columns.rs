@@ -117,3 +117,55 @@ async fn columns_and_rows_of_other_hands_do_not_matter() {
     mirror.load("A\n1\n").await;
     assert_eq!(mirror.rows("a b c_2").await, ["1|-|-"]);
 }
+
+#[tokio::test]
+async fn loads_at_the_same_time_agree_on_the_columns() {
+    let mut one = Mirror::keyed().await;
+    one.load("Id,Day\n1,2026-05-01\n").await;
+    let mut other = one.beside(Program::new("2000"));
+    let (first, second) =
+        tokio::join!(one.load("Id,Day,A,B\n1,2026-05-01,5,x\n"), other.load("Id,Day,B,A\n2,2026-05-01,y,5.5\n"));
+    assert_eq!(first.rows_updated + second.rows_inserted, 2);
+    assert_eq!(
+        one.query("select concat_ws('|', id, a, b) from impact.actions order by id").await,
+        ["1|5|x", "2|5.5|y"]
+    );
+    assert_eq!(one.types().await.len(), 4);
+}
+
+#[tokio::test]
+async fn an_empty_column_that_was_given_a_type_by_hand_keeps_it() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,\n").await;
+    sqlx::raw_sql("alter table impact.actions alter column b type numeric using null")
+        .execute(&mirror.pool)
+        .await
+        .unwrap();
+    mirror.configured.insert("B".to_owned(), ColumnKind::Bigint);
+    mirror.load("A,B\n1,2.5\n").await;
+    assert_eq!(mirror.rows("a b").await, ["1|2.5"]);
+}
+
+#[tokio::test]
+async fn a_column_that_changes_while_a_load_waits_for_the_table_is_seen() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Day,A\n1,2026-05-01,5\n").await;
+    let mut tx = mirror.pool.begin().await.unwrap();
+    sqlx::raw_sql(
+        "alter table impact.actions alter column a type text; \
+         update impact_mirror.mirrored_column set kind = 'text' where column_name = 'a'",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let pool = mirror.pool.clone();
+    let mut other = mirror.beside(Program::new("2000"));
+    let load = tokio::spawn(async move { other.load("Id,Day,A\n2,2026-05-01,7\n").await });
+    let waiting = "select exists (select 1 from pg_locks where not granted and relation = 'impact.actions'::regclass)";
+    while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&pool).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    tx.commit().await.unwrap();
+    load.await.unwrap();
+    assert_eq!(mirror.query("select concat_ws('|', id, a) from impact.actions order by id").await, ["1|5", "2|7"]);
+}

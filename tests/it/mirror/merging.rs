@@ -108,6 +108,18 @@ async fn accounts_and_programs_do_not_touch_each_other() {
 }
 
 #[tokio::test]
+async fn a_key_that_moved_to_another_program_is_updated_even_where_nothing_else_differs() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load(FIRST).await;
+    mirror.program = Program::new("2000");
+    let report = mirror.load(FIRST).await;
+    assert_eq!(counts(&report), [0, 3, 0, 0, 0]);
+    assert_eq!(mirror.rows("id _program").await, ["1|2000", "2|2000", "3|2000"]);
+    mirror.program = Program::new("1000");
+    assert_eq!(counts(&mirror.load("Id,Day\n").await), [0; 5]);
+}
+
+#[tokio::test]
 async fn the_first_of_several_records_with_one_key_stands() {
     let file = "Id,Day,Note\n1,2026-05-01,\"first\nnote\"\n2,2026-05-01,b\n1,2026-05-02,\"second\nnote\"\n1,2026-05-02,third\n";
     let mut mirror = Mirror::keyed().await;

@@ -123,10 +123,15 @@ async fn a_value_that_does_not_fit_widens_its_column() {
 #[tokio::test]
 async fn rows_that_stand_survive_a_widening() {
     let mut mirror = Mirror::keyed().await;
-    mirror.load("Id,Day,A,B,C,D,E\n1,2026-05-01,1.50,17,true,2026-05-01,2026-05-01T00:00:00.5Z\n").await;
+    mirror.load("Id,Day,A,B,C,D,E,F\n1,2026-05-01,1.50,17,true,2026-05-01,2026-05-01T00:00:00.5Z,2026-05-01\n").await;
     mirror.window = Window::day(day("2026-06-01"));
-    mirror.load("Id,Day,A,B,C,D,E\n2,2026-06-01,x,x,x,x,x\n").await;
+    mirror.load("Id,Day,A,B,C,D,E,F\n2,2026-06-01,x,x,x,x,x,2026-06-01T00:00:00Z\n").await;
     assert_eq!(mirror.rows("a b c d e").await, ["1.50|17|true|2026-05-01|2026-05-01T00:00:00.500000Z", "x|x|x|x|x"]);
+    assert_eq!(
+        mirror.query("select (f at time zone 'America/New_York')::text from impact.actions where id = 1").await,
+        ["2026-05-01 00:00:00"],
+        "a day begins in the zone of its account"
+    );
 }
 
 #[tokio::test]
@@ -196,14 +201,24 @@ async fn a_wider_configuration_changes_the_column() {
 #[tokio::test]
 async fn a_type_guessed_from_the_beginning_is_mended_by_the_rest() {
     use std::fmt::Write;
-    let mut file = String::from("Number,Late,Word\n");
-    for row in 0..600_000 {
-        writeln!(file, "{row},,n/a").unwrap();
+    let mut file = String::from("Number,Late,Word,LastTime\n");
+    for row in 0..120_000 {
+        writeln!(file, "{row},,n/a,2026-05-01T10:20:30.123456-04:00").unwrap();
     }
-    file.push_str("1.5,2026-05-01,5\n");
+    file.push_str("1.5,2026-05-01,5,\n");
     let mut mirror = Mirror::unkeyed().await;
     let report = mirror.load(file).await;
-    assert_eq!(report.rows_inserted, 600_001);
-    assert_eq!(mirror.types().await, ["number numeric data", "late date data", "word bigint data"]);
-    assert_eq!(report.table_changes, ["created table \"impact\".\"actions\" with 3 columns"]);
+    assert_eq!(report.rows_inserted, 120_001);
+    assert_eq!(
+        mirror.types().await,
+        ["number numeric data", "late date data", "word bigint data", "last_time timestamp with time zone data"]
+    );
+    assert_eq!(report.table_changes, ["created table \"impact\".\"actions\" with 4 columns"]);
+}
+
+#[tokio::test]
+async fn a_value_cut_in_two_by_the_end_of_the_sample_has_no_say() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load(format!("Header\n{}", "2026-05-01T10:20:30Z\n".repeat(200_000))).await;
+    assert_eq!(mirror.types().await, ["header timestamp with time zone data"]);
 }
