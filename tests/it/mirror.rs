@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -29,7 +30,7 @@ fn day(text: &str) -> NaiveDate {
 
 /// An export of one account in a database of its own; the fields are the target of its next load.
 struct Mirror {
-    _database: TestDatabase,
+    database: Arc<TestDatabase>,
     pool: PgPool,
     dir: TempDir,
     now: DateTime<Utc>,
@@ -60,7 +61,7 @@ impl Mirror {
         .await
         .unwrap();
         Self {
-            _database: database,
+            database: Arc::new(database),
             pool,
             dir: TempDir::new().unwrap(),
             now: "2026-06-01T00:00:00Z".parse().unwrap(),
@@ -90,6 +91,7 @@ impl Mirror {
     /// The same export and account for another program, with a clock and files of its own.
     fn beside(&self, program: Program) -> Self {
         Self {
+            database: Arc::clone(&self.database),
             pool: self.pool.clone(),
             dir: TempDir::new().unwrap(),
             now: self.now,
