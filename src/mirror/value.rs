@@ -196,7 +196,7 @@ impl<'a> Decimal<'a> {
             negative: minus || minus_behind,
             whole,
             whole_digits,
-            fraction,
+            fraction: without_padding(fraction),
         })
     }
 
@@ -247,6 +247,13 @@ impl<'a> Decimal<'a> {
         header[10..12]
             .copy_from_slice(&u16::try_from(self.fraction.len()).expect("a number has few digits").to_be_bytes());
     }
+}
+
+/// impact.com pads decimals with zeros to 18 places (impact-api §2.9). What stands beyond the cents says nothing and makes
+/// every sum unreadable.
+fn without_padding(fraction: &[u8]) -> &[u8] {
+    let last = fraction.iter().rposition(|digit| *digit != b'0').map_or(0, |at| at + 1);
+    &fraction[..last.max(fraction.len().min(2))]
 }
 
 fn strip(text: &[u8], sign: u8) -> (&[u8], bool) {

@@ -28,7 +28,7 @@ async fn values_are_read_in_every_rendering() {
         mirror.query("select concat_ws('|', n, t at time zone 'UTC', m, b) from impact.actions order by _line").await,
         [
             "1234.50|2026-05-29 04:33:50.123|2026-05-01|t",
-            "5.000000000000000000|2026-05-29 08:33:50|2026-05-01|f",
+            "5.00|2026-05-29 08:33:50|2026-05-01|f",
             "-0.00005|2026-05-29 04:00:00",
             "12345678901234567890.1"
         ]
@@ -53,8 +53,8 @@ async fn numbers_arrive_exactly() {
         "1234567.89",
         "10000.0001",
         "99999999.99999999",
-        "100000000.00010000",
-        "-5.000000000000000000",
+        "100000000.0001",
+        "-5.25",
         "340282366920938463463374607431768211456",
         "0.10",
     ];
@@ -66,6 +66,14 @@ async fn numbers_arrive_exactly() {
         mirror.query("select sum(n)::text from impact.actions").await,
         mirror.query(&format!("select sum(n)::text from (values ({})) v (n)", numbers.join("),("))).await
     );
+}
+
+#[tokio::test]
+async fn zeros_that_pad_a_decimal_beyond_cents_are_left_out() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.configured = kinds(&[("N", ColumnKind::Numeric)]);
+    mirror.load("N\n5.000000000000000000\n-1.250000000000000000\n0.5\n3.10\n0.001000\n0.000\n").await;
+    assert_eq!(mirror.rows("n").await, ["5.00", "-1.25", "0.5", "3.10", "0.001", "0.00"]);
 }
 
 #[tokio::test]
