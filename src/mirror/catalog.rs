@@ -12,70 +12,80 @@ use crate::column::ColumnKind;
 
 /// How the table stands now. Takes no lock on it.
 pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<Standing, Error> {
-    let recorded: Vec<(String, String, ColumnKind, Origin)> = sqlx::query_as(
-        r"
-        select source_name, column_name, kind, origin
+    let recorded = sqlx::query!(
+        r#"
+        select source_name, column_name, kind as "kind: ColumnKind", origin as "origin: Origin"
         from impact_mirror.mirrored_column
         where export = $1
         order by first_seen_at, column_name
-        ",
+        "#,
+        place.export.as_str(),
     )
-    .bind(&place.export)
     .fetch_all(&mut *conn)
     .await
     .map_err(place.database("read the list of columns"))?;
 
-    let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(table.qualified())
+    let exists = sqlx::query_scalar!(r#"select to_regclass($1) is not null as "exists!""#, table.qualified())
         .fetch_one(&mut *conn)
         .await
         .map_err(place.database("look the table up"))?;
 
-    let actual: Vec<(String, String)> = sqlx::query_as(
-        r"
-        select a.attname::text, t.typname::text
+    let actual = sqlx::query!(
+        r#"
+        select a.attname::text as "name!", t.typname::text as "kind!"
         from pg_attribute a
         join pg_type t on t.oid = a.atttypid
         where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped
-        ",
+        "#,
+        table.qualified(),
     )
-    .bind(table.qualified())
     .fetch_all(&mut *conn)
     .await
     .map_err(place.database("read the columns of the table"))?;
-    let mut actual: BTreeMap<_, _> = actual.into_iter().collect();
+    let mut actual: BTreeMap<_, _> = actual.into_iter().map(|column| (column.name, column.kind)).collect();
 
-    let indexes: Vec<(String, Vec<String>)> = sqlx::query_as(
-        r"
-        select c.relname::text, array_agg(a.attname::text order by k.position)
+    let indexes = sqlx::query!(
+        r#"
+        select c.relname::text as "name!", array_agg(a.attname::text order by k.position) as "columns!"
         from pg_index i
         join pg_class c on c.oid = i.indexrelid
         cross join lateral unnest(i.indkey::int2[]) with ordinality as k (attnum, position)
         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
         where i.indrelid = to_regclass($1) and i.indisvalid
         group by c.relname
-        ",
+        "#,
+        table.qualified(),
     )
-    .bind(table.qualified())
     .fetch_all(&mut *conn)
     .await
     .map_err(place.database("read the indexes of the table"))?;
 
     let mut columns = Vec::with_capacity(recorded.len());
-    for (source, name, recorded_kind, origin) in recorded {
-        let found = actual.remove(&name);
+    for column in recorded {
+        let found = actual.remove(&column.column_name);
         let kind = match &found {
-            None => recorded_kind,
+            None => column.kind,
             Some(found) => kind_of(found).ok_or_else(|| Error::ForeignType {
                 export: place.export.clone(),
-                column: name.clone(),
+                column: column.column_name.clone(),
                 found: found.clone(),
             })?,
         };
-        columns.push(StandingColumn { source, name, kind, origin, in_table: found.is_some() });
+        columns.push(StandingColumn {
+            source: column.source_name,
+            name: column.column_name,
+            kind,
+            origin: column.origin,
+            in_table: found.is_some(),
+        });
     }
     let foreign: BTreeSet<_> = actual.into_keys().filter(|name| !LINEAGE.contains(&name.as_str())).collect();
-    Ok(Standing { exists, columns, foreign, indexes: indexes.into_iter().collect() })
+    Ok(Standing {
+        exists,
+        columns,
+        foreign,
+        indexes: indexes.into_iter().map(|index| (index.name, index.columns)).collect(),
+    })
 }
 
 /// The kind behind Postgres's own name of a type.

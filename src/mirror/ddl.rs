@@ -22,8 +22,8 @@ const LINEAGE_COMMENTS: [(&str, &str); 8] = [
 
 /// Waits until nobody else changes this table; held until the transaction, or the savepoint, ends.
 pub(super) async fn lock(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<(), Error> {
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("impact_mirror ddl {}", table.qualified()))
+    let name = format!("impact_mirror ddl {}", table.qualified());
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", name)
         .execute(conn)
         .await
         .map_err(place.database("wait for other changes to the table"))?;
@@ -38,10 +38,11 @@ pub(super) async fn apply(
     now: DateTime<Utc>,
     place: &Place,
 ) -> Result<Vec<String>, Error> {
-    let zones: Zones = sqlx::query_as("select name, time_zone from impact_mirror.account order by name")
+    let zones = sqlx::query!("select name, time_zone from impact_mirror.account order by name")
         .fetch_all(&mut *conn)
         .await
         .map_err(place.database("read the zones of the accounts"))?;
+    let zones: Zones = zones.into_iter().map(|account| (account.name, account.time_zone)).collect();
     let ddl = &mut Ddl { conn, place };
     let creates = layout.changes.contains(&Change::Create);
     let mut said = Vec::new();
@@ -110,11 +111,13 @@ impl Ddl<'_> {
 
     /// Asks first: `create schema if not exists` wants the right to create one even where it does not.
     async fn has_schema(&mut self, table: &Table) -> Result<bool, Error> {
-        sqlx::query_scalar("select exists (select 1 from pg_namespace where nspname = $1)")
-            .bind(table.schema())
-            .fetch_one(&mut *self.conn)
-            .await
-            .map_err(self.place.database("look the schema up"))
+        sqlx::query_scalar!(
+            r#"select exists (select 1 from pg_namespace where nspname = $1) as "exists!""#,
+            table.schema()
+        )
+        .fetch_one(&mut *self.conn)
+        .await
+        .map_err(self.place.database("look the schema up"))
     }
 
     async fn has_values(&mut self, table: &Table, column: &str) -> Result<bool, Error> {
@@ -133,19 +136,19 @@ impl Ddl<'_> {
         origin: Origin,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        sqlx::query(
-            r"
+        sqlx::query!(
+            r#"
             insert into impact_mirror.mirrored_column (export, column_name, source_name, kind, origin, first_seen_at)
             values ($1, $2, $3, $4, $5, $6)
             on conflict (export, column_name) do update set kind = excluded.kind, origin = excluded.origin
-            ",
+            "#,
+            self.place.export.as_str(),
+            name,
+            source,
+            kind as ColumnKind,
+            origin as Origin,
+            now,
         )
-        .bind(&self.place.export)
-        .bind(name)
-        .bind(source)
-        .bind(kind)
-        .bind(origin)
-        .bind(now)
         .execute(&mut *self.conn)
         .await
         .map_err(self.place.database("take down the columns"))?;

@@ -124,23 +124,23 @@ async fn reject_duplicates(load: &Load<'_>, conn: &mut PgConnection) -> Result<(
             .map_err(load.place.database(STEP))?;
         let Some(last) = found.last() else { return Ok(()) };
         behind = last.0;
-        let lines: Vec<_> = found.iter().map(|duplicate| duplicate.0).collect();
-        let reasons: Vec<_> =
+        let lines: Vec<i64> = found.iter().map(|duplicate| duplicate.0).collect();
+        let reasons: Vec<String> =
             found.iter().map(|(_, first_line, ..)| format!("duplicate key (line {first_line})")).collect();
         let path = load.place.file.clone();
         let raws = tokio::task::spawn_blocking(move || raw_records(path, &found)).await;
         let raws = copy::finished(raws).map_err(load.place.file())?;
-        sqlx::query(
-            r"
+        sqlx::query!(
+            r#"
             insert into impact_mirror.rejected_row (load_id, line, reason, raw)
             select $1, line, reason, raw
             from unnest($2::bigint[], $3::text[], $4::text[]) as duplicate (line, reason, raw)
-            ",
+            "#,
+            load.id,
+            &lines,
+            &reasons,
+            &raws,
         )
-        .bind(load.id)
-        .bind(lines)
-        .bind(reasons)
-        .bind(raws)
         .execute(&mut *conn)
         .await
         .map_err(load.place.database(STEP))?;
@@ -193,28 +193,29 @@ async fn keep_restatement(load: &Load<'_>, conn: &mut PgConnection, restated: Ve
     if restated.is_empty() {
         return Ok(());
     }
-    let columns: Vec<_> = restated.iter().map(|restated| restated.column.as_str()).collect();
+    let columns: Vec<&str> = restated.iter().map(|restated| restated.column.as_str()).collect();
     let row = load
         .bind_window(load.table.window_sums(&columns))
         .fetch_one(&mut *conn)
         .await
         .map_err(load.place.database(STEP))?;
     let sums_after: Vec<Option<String>> = sqlx::Row::try_get(&row, 0).map_err(load.place.database(STEP))?;
-    let rows_changed: Vec<_> = restated.iter().map(|restated| restated.rows_changed).collect();
-    let sums_before: Vec<_> = restated.iter().map(|restated| restated.sum_before.clone()).collect();
-    sqlx::query(
-        r"
+    let names: Vec<String> = restated.iter().map(|restated| restated.column.clone()).collect();
+    let rows_changed: Vec<i64> = restated.iter().map(|restated| restated.rows_changed).collect();
+    let sums_before: Vec<Option<String>> = restated.iter().map(|restated| restated.sum_before.clone()).collect();
+    sqlx::query!(
+        r#"
         insert into impact_mirror.restated_column (load_id, column_name, rows_changed, sum_before, sum_after)
         select $1, column_name, rows_changed, sum_before::numeric, sum_after::numeric
         from unnest($2::text[], $3::bigint[], $4::text[], $5::text[])
             as restated (column_name, rows_changed, sum_before, sum_after)
-        ",
+        "#,
+        load.id,
+        &names,
+        &rows_changed,
+        &sums_before as &[Option<String>],
+        &sums_after as &[Option<String>],
     )
-    .bind(load.id)
-    .bind(columns)
-    .bind(rows_changed)
-    .bind(sums_before)
-    .bind(sums_after)
     .execute(conn)
     .await
     .map_err(load.place.database(STEP))?;
