@@ -46,8 +46,11 @@ async fn main() {
         let mirrored = mirror(&database.url, &sandbox.base_url(), day, dir.path()).await;
         let copied = copy_with_psql(&database.url, &file).await;
         println!(
-            "round {round}: impact-mirror {:.2} s, psql \\copy {:.2} s ({} rows), peak memory {} MB",
+            "round {round}: impact-mirror {:.2} s ({:.2} to fetch, {:.2} to load), psql \\copy {:.2} s ({} rows), \
+             peak memory {} MB",
             mirrored.took.as_secs_f64(),
+            mirrored.fetch_seconds,
+            mirrored.load_seconds,
             copied.as_secs_f64(),
             mirrored.rows,
             mirrored.peak_kb >> 10
@@ -108,6 +111,8 @@ impl Database {
 
 struct Mirrored {
     took: Duration,
+    fetch_seconds: f64,
+    load_seconds: f64,
     rows: i64,
     peak_kb: u64,
 }
@@ -140,11 +145,17 @@ async fn mirror(database: &str, base_url: &str, day: NaiveDate, dir: &Path) -> M
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let rows = sqlx::query_scalar("select sum(rows_inserted)::bigint from impact_mirror.load")
-        .fetch_one(&mut conn)
-        .await
-        .unwrap();
-    Mirrored { took: took.expect("the job was seen loading and loaded"), rows, peak_kb }
+    // What a transaction writes as now() is when it began: between the two parts.
+    let (rows, fetch_seconds, load_seconds): (i64, f64, f64) = sqlx::query_as(
+        "select l.rows_inserted, extract(epoch from j.finished_at - l.started_at)::float8, \
+                extract(epoch from l.committed_at - j.finished_at)::float8 \
+         from impact_mirror.load l join impact_mirror.job j on j.id = l.job_id",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
+    let took = took.expect("the job was seen loading and loaded");
+    Mirrored { took, fetch_seconds, load_seconds, rows, peak_kb }
 }
 
 fn write_config(database: &str, base_url: &str, day: NaiveDate, dir: &Path) -> PathBuf {
