@@ -261,13 +261,20 @@ fn progress(job: &JobLine) -> Option<usize> {
 struct QuotaRow<'a> {
     account: &'a str,
     bucket: &'a str,
+    /// As bare numbers for the bar, and as people read them.
     limit: i32,
     used: i32,
-    remaining: i32,
-    reserved: i32,
+    shown: QuotaFigures,
     /// From here on the bucket is nearly spent.
     high: f64,
     resets_at: Option<Time>,
+}
+
+struct QuotaFigures {
+    limit: String,
+    used: String,
+    remaining: String,
+    reserved: String,
 }
 
 impl<'a> QuotaRow<'a> {
@@ -277,8 +284,12 @@ impl<'a> QuotaRow<'a> {
             bucket: &one.bucket,
             limit: one.limit,
             used: one.used,
-            remaining: one.remaining,
-            reserved: one.reserved,
+            shown: QuotaFigures {
+                limit: thousands(one.limit.into()),
+                used: thousands(one.used.into()),
+                remaining: thousands(one.remaining.into()),
+                reserved: thousands(one.reserved.into()),
+            },
             high: (f64::from(one.limit) * (1.0 - NEARLY_SPENT)).floor(),
             resets_at: one.resets_at.map(Time),
         }

@@ -89,10 +89,10 @@ const SMALL_STATE: &str = r#"
 fn steady(page: &str) -> String {
     let yesterday = (chrono::Utc::now() - chrono::TimeDelta::days(1)).date_naive().to_string();
     let mut text = page.replace(&yesterday, "YESTERDAY").replace(env!("CARGO_PKG_VERSION"), "VERSION");
-    for year in ["datetime=\"", ">"] {
+    for before in ["datetime=\"", ">"] {
         let mut rest = std::mem::take(&mut text);
-        while let Some(at) = rest.find(&format!("{year}20")) {
-            let from = at + year.len();
+        while let Some(at) = rest.find(&format!("{before}20")) {
+            let from = at + before.len();
             let moment = &rest[from..];
             let length = moment.find(['"', '<']).unwrap();
             text.push_str(&rest[..from]);
