@@ -42,6 +42,9 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// What a claim, or a renewal of leases, takes at most while all is well.
 const QUERY: Duration = Duration::from_mins(1);
 
+/// While stopping, how soon the heartbeat sees that no step is left.
+const LAST_STEPS: Duration = Duration::from_millis(500);
+
 /// What every step needs.
 #[derive(Debug)]
 pub struct Context {
@@ -273,10 +276,12 @@ async fn heartbeat(context: Arc<Context>, stop: Stop) {
     let beat = context.pulse.begin("leases");
     loop {
         beat.round(every + QUERY);
+        let is_stopping = stop.gently.is_cancelled();
         tokio::select! {
             biased;
             () = stop.now.cancelled() => break,
-            () = tokio::time::sleep(every) => {}
+            () = stop.gently.cancelled(), if !is_stopping => {}
+            () = tokio::time::sleep(if is_stopping { every.min(LAST_STEPS) } else { every }) => {}
         }
         if context.busy.load(Ordering::Relaxed) == 0 {
             if stop.gently.is_cancelled() {
