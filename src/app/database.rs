@@ -48,7 +48,7 @@ impl Database {
         };
         let options = store::connect_options(&url)?;
         let workers = &settings.workers;
-        let connections = u32::try_from(workers.submit + workers.poll + workers.load + 4).unwrap_or(u32::MAX);
+        let connections = u32::try_from(workers.submit + workers.poll + workers.load + 5).unwrap_or(u32::MAX);
 
         let mut attempts = 0;
         let began = tokio::time::Instant::now();

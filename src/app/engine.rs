@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
 use crate::impact;
+use crate::pulse::Pulse;
 use crate::scheduler::{self, Cron, Planner};
 use crate::spool::Spool;
 use crate::store;
@@ -48,6 +49,7 @@ pub fn planner(pool: &PgPool, settings: &Settings, scope: Scope) -> Planner {
         exports: scope.exports(settings),
         holder: holder(),
         wakes: Arc::new(Wakes::default()),
+        pulse: Arc::new(Pulse::default()),
     }
 }
 
@@ -78,12 +80,14 @@ impl Engine {
         write_configuration(&pool, &settings).await?;
         let settings = Arc::new(settings);
         let wakes = Arc::new(Wakes::default());
+        let pulse = Arc::new(Pulse::default());
         let planner = Planner {
             pool: pool.clone(),
             settings: Arc::clone(&settings),
             exports: exports.clone(),
             holder: worker.holder.clone(),
             wakes: Arc::clone(&wakes),
+            pulse: Arc::clone(&pulse),
         };
         let context = Arc::new(Context {
             pool,
@@ -92,6 +96,7 @@ impl Engine {
             worker,
             spool,
             wakes,
+            pulse,
             busy: AtomicUsize::new(0),
             metadata: worker::MetaData::default(),
         });
@@ -116,6 +121,8 @@ impl Engine {
         let gently = &stop.gently;
         let (pool, all, wakes, planner) =
             (context.pool.clone(), crons.clone(), Arc::clone(&context.wakes), planner.clone());
+        let schedules = context.pulse.begin("schedules");
+        schedules.silent();
         let (stop_cron, stop_planner) = (gently.clone(), gently.clone());
         tasks.spawn(async move {
             if let Err(error) = scheduler::catch_up(&pool, &all).await {
@@ -124,6 +131,7 @@ impl Engine {
             planner.wakes.plan.notify_one();
             if let Err(error) = scheduler::run(pool, all, wakes, stop_cron).await {
                 tracing::error!(error = %Chain(&error), "the schedules have stopped");
+                schedules.ended();
             }
         });
         tasks.spawn(self.planner.clone().run(stop_planner));
@@ -134,6 +142,11 @@ impl Engine {
     /// What the steps run with.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
+    }
+
+    /// Whether its loops go round.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.context.pulse
     }
 
     /// The planner of its exports.

@@ -7,11 +7,13 @@ mod housekeeping;
 mod sync;
 mod zones;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::http;
 
 pub use database::{Database, Patience};
 pub use engine::{Engine, Scope, planner, write_configuration};
@@ -25,15 +27,20 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     for warning in settings.not_yet() {
         tracing::warn!("{warning}");
     }
+    let server = http::Server::start(settings.http.listen).await?;
+    tracing::info!("status page: {}", server.url());
     let Some(database) = Database::open(&settings, Patience::Endless(stop.clone())).await? else {
+        server.stop().await;
         return Ok(()); // told to stop while the database was away
     };
     let engine = Engine::start(settings, &database, Scope::All).await?;
     engine.keep_going();
+    server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
     tracing::info!("running; stop with SIGTERM or Ctrl-C");
     stop.cancelled().await;
     tracing::info!("stopping: no new work; waiting for what is under way");
     engine.stop(GRACE).await;
+    server.stop().await;
     database.close().await?;
     tracing::info!("stopped");
     Ok(())

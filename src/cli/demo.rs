@@ -1,6 +1,8 @@
 //! `demo`: sandbox, embedded Postgres and daemon on made-up data, for a first look.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -10,10 +12,12 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Display;
-use super::table::{Table, thousands};
+use super::table::Table;
 use super::{Exit, status};
 use crate::app::{self, Database, Engine, Patience, Scope, SyncEnd};
 use crate::config;
+use crate::figures::thousands;
+use crate::http;
 use crate::sandbox::{self, Sandbox};
 use crate::store;
 use crate::telemetry::{self, Form};
@@ -65,10 +69,14 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
     if !options.exit_when_synced && report.end == SyncEnd::Done {
         say!("\nThe daemon stays up and keeps it fresh; Ctrl-C ends the demo.");
         say!("  look around:     impact-mirror --config {} status", file.display());
+        let server = start_server(settings.http.listen).await?;
+        say!("  status page:     {}", server.url());
         let engine = Engine::start(settings, &database, Scope::All).await?;
         engine.keep_going();
+        server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
         stop.cancelled().await;
         engine.stop(Duration::from_secs(5)).await;
+        server.stop().await;
     }
     database.close().await?;
     sandbox.stop().await;
@@ -124,6 +132,14 @@ async fn start_sandbox() -> anyhow::Result<Sandbox> {
         ..sandbox::Options::default()
     };
     Sandbox::start(options).await.context("cannot start the sandbox")
+}
+
+/// On the usual port, or on any where that is taken: a demo should not fail for it.
+async fn start_server(listen: SocketAddr) -> Result<http::Server, http::Error> {
+    match http::Server::start(listen).await {
+        Err(error) if error.is_taken() => http::Server::start(SocketAddr::new(listen.ip(), 0)).await,
+        started => started,
+    }
 }
 
 fn write_config(dir: &Path, base_url: &str) -> anyhow::Result<PathBuf> {

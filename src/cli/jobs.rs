@@ -3,9 +3,10 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::table::{Table, moment, thousands};
+use super::table::Table;
 use super::{Exit, Misuse};
 use crate::app::Database;
+use crate::figures::{moment, thousands};
 use crate::job::{JobId, JobState};
 use crate::store::status::{self, JobFilter, JobLine};
 use crate::telemetry::Form;

@@ -6,12 +6,13 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value, json};
 use sqlx::Connection;
 
-use super::table::{Table, moment};
+use super::table::Table;
 use super::{Exit, open, scope};
 use crate::app::{self, Database};
 use crate::clock::day_in;
 use crate::config::Settings;
 use crate::export::Reason;
+use crate::figures::moment;
 use crate::plan::{Plan, Wanted};
 use crate::store;
 use crate::telemetry::Form;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::table::thousands;
+use crate::figures::thousands;
 use crate::store::coverage::Progress;
 
 /// Without a terminal, a line this often is enough.

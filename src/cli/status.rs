@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::Exit;
-use super::table::{Table, ago, moment, thousands};
+use super::table::Table;
 use crate::app::Database;
+use crate::figures::{ago, moment, thousands};
 use crate::job::JobState;
 use crate::store::account::Paused;
 use crate::store::status::{self, Freshness, JobFilter, JobLine, Quota};

@@ -1,10 +1,10 @@
 //! `sync`.
 
 use super::progress::Display;
-use super::table::{moment, thousands};
 use super::{Exit, open, scope, stop_signal};
 use crate::app::{self, Engine, Scope, SyncEnd, SyncReport};
 use crate::config::Settings;
+use crate::figures::{moment, thousands};
 use crate::plan::Because;
 use crate::telemetry::{self, Form};
 

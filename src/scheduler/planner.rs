@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
 use crate::plan::{Inputs, Plan, plan};
+use crate::pulse::Pulse;
 use crate::store;
 use crate::wake::Wakes;
 
@@ -19,6 +20,9 @@ use crate::wake::Wakes;
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
 /// Many jobs end at once; one pass serves them all.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// What a pass takes at most while all is well, the wait for another replica's included.
+const PASS: Duration = Duration::from_mins(5);
 
 /// Plans for some exports of one configuration.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct Planner {
     pub holder: String,
     /// The bells.
     pub wakes: Arc<Wakes>,
+    /// Whether the loops go round.
+    pub pulse: Arc<Pulse>,
 }
 
 /// What a pass came to.
@@ -80,7 +86,9 @@ impl Planner {
 
     /// Plans whenever its bell rings, or when time alone makes something due, until told to stop.
     pub async fn run(self, stop: CancellationToken) {
+        let beat = self.pulse.begin("planner");
         loop {
+            beat.round(PASS);
             let pause = match self.pass().await {
                 Ok(pass) => pass
                     .plan
@@ -92,6 +100,7 @@ impl Planner {
                     Duration::from_secs(5)
                 }
             };
+            beat.pause(pause + SETTLE);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,

@@ -149,6 +149,38 @@ pub async fn paused(conn: &mut PgConnection) -> Result<Vec<Paused>, Error> {
     .map_err(failed("read paused accounts"))
 }
 
+/// An export that impact.com does not let an account order.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct PausedExport {
+    /// Which export.
+    pub export: ExportName,
+    /// On which account.
+    pub account: AccountName,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// impact.com's words.
+    pub reason: String,
+}
+
+/// The paused exports that are still configured.
+pub async fn paused_exports(conn: &mut PgConnection) -> Result<Vec<PausedExport>, Error> {
+    sqlx::query_as!(
+        PausedExport,
+        r#"
+        select p.export as "export: ExportName", p.account as "account: AccountName", p.paused_since as "since!",
+               p.paused_reason as "reason!"
+        from impact_mirror.export_account p
+        join impact_mirror.export e on e.name = p.export and e.active
+        join impact_mirror.account a on a.name = p.account and a.active
+        where p.paused_since is not null
+        order by p.export, p.account
+        "#,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read paused exports"))
+}
+
 /// When the next probe of anything paused is due.
 pub async fn next_probe_at(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, Error> {
     sqlx::query_scalar!(

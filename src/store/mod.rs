@@ -13,6 +13,7 @@ pub mod wake;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -96,13 +97,26 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         .map_err(Error::Connect)
 }
 
+/// The bookkeeping of migrations lives with ours, not in somebody's public schema.
+const MIGRATIONS: &str = "impact_mirror._sqlx_migrations";
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!();
+    migrator.create_schema("impact_mirror");
+    migrator.dangerous_set_table_name(MIGRATIONS);
+    migrator
+}
+
 /// Brings the schema up to date. Several processes may try at once; one does it, the others wait.
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), Error> {
     let mut conn = PgConnection::connect_with(options).await.map_err(Error::Connect)?;
-    let mut migrator = sqlx::migrate!();
-    // The bookkeeping of migrations lives with ours, not in somebody's public schema.
-    migrator.create_schema("impact_mirror");
-    migrator.dangerous_set_table_name("impact_mirror._sqlx_migrations");
-    migrator.run_direct(None, &mut conn, false).await.map_err(Error::Migrate)?;
+    migrator().run_direct(None, &mut conn, false).await.map_err(Error::Migrate)?;
     conn.close().await.map_err(failed("close a connection"))
+}
+
+/// How many of our migrations the database lacks. What a newer version has added does not count.
+pub async fn lacking_migrations(conn: &mut PgConnection) -> Result<usize, Error> {
+    let applied = conn.list_applied_migrations(MIGRATIONS).await.map_err(Error::Migrate)?;
+    let is_applied = |version: i64| applied.iter().any(|one| one.version == version);
+    Ok(migrator().iter().filter(|migration| !is_applied(migration.version)).count())
 }

@@ -199,6 +199,17 @@ pub async fn failed_jobs(conn: &mut PgConnection, limit: i64) -> Result<Vec<JobL
     Ok(lines)
 }
 
+/// How many jobs are in each state that any job is in.
+pub async fn job_counts(conn: &mut PgConnection) -> Result<Vec<(JobState, i64)>, Error> {
+    let rows = sqlx::query!(
+        r#"select state as "state: JobState", count(*) as "count!" from impact_mirror.job group by state"#
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("count jobs"))?;
+    Ok(rows.into_iter().map(|row| (row.state, row.count)).collect())
+}
+
 /// A line of a job's history.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct JobEvent {

@@ -28,6 +28,7 @@ use crate::error_chain::Chain;
 use crate::impact;
 use crate::job::decide::PollPolicy;
 use crate::job::{Job, JobState};
+use crate::pulse::Pulse;
 use crate::retry::backoff;
 use crate::spool::Spool;
 use crate::store;
@@ -38,6 +39,11 @@ pub use load::MetaData;
 
 /// A pool looks again after this long, whatever it was told: another replica's work needs no bell.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// What a claim, or a renewal of leases, takes at most while all is well.
+const QUERY: Duration = Duration::from_mins(1);
+
+/// While stopping, how soon the heartbeat sees that no step is left.
+const LAST_STEPS: Duration = Duration::from_millis(500);
 
 /// What every step needs.
 #[derive(Debug)]
@@ -54,6 +60,8 @@ pub struct Context {
     pub spool: Spool,
     /// The bells.
     pub wakes: Arc<Wakes>,
+    /// Whether the loops go round.
+    pub pulse: Arc<Pulse>,
     /// Steps under way: while there are none, no lease needs a heartbeat.
     pub busy: AtomicUsize,
     /// What MetaData said of an export's columns.
@@ -100,6 +108,14 @@ enum Pool {
 
 impl Pool {
     const ALL: [Self; 3] = [Self::Submit, Self::Poll, Self::Load];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Poll => "poll",
+            Self::Load => "load",
+        }
+    }
 
     fn size(self, settings: &Settings) -> usize {
         match self {
@@ -166,12 +182,16 @@ pub fn start(context: &Arc<Context>, tasks: &TaskTracker, stop: &Stop) {
 }
 
 async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
+    let beat = context.pulse.begin(pool.as_str());
     let mut failures = 0;
     while !stop.gently.is_cancelled() {
+        beat.round(QUERY);
         let pause = match pool.claim(&context).await {
             Ok(Some(job)) => {
                 failures = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
+                // No step may take longer than the remote job it follows.
+                beat.pause(context.settings.workers.job_deadline);
                 run(pool, &context, job, &stop).await;
                 continue;
             }
@@ -187,6 +207,7 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
                 backoff(failures, Duration::from_millis(200), Duration::from_secs(10), 1.0)
             }
         };
+        beat.pause(pause);
         tokio::select! {
             biased;
             () = stop.gently.cancelled() => break,
@@ -252,11 +273,15 @@ async fn give_back(context: &Context, job: &Job) -> Result<(), store::Error> {
 
 async fn heartbeat(context: Arc<Context>, stop: Stop) {
     let every = context.worker.lease / 3;
+    let beat = context.pulse.begin("leases");
     loop {
+        beat.round(every + QUERY);
+        let is_stopping = stop.gently.is_cancelled();
         tokio::select! {
             biased;
             () = stop.now.cancelled() => break,
-            () = tokio::time::sleep(every) => {}
+            () = stop.gently.cancelled(), if !is_stopping => {}
+            () = tokio::time::sleep(if is_stopping { every.min(LAST_STEPS) } else { every }) => {}
         }
         if context.busy.load(Ordering::Relaxed) == 0 {
             if stop.gently.is_cancelled() {

@@ -13,7 +13,7 @@ const FLOORS: [(u32, &[&str]); 8] = [
     (3, &["scheduler", "worker"]),
     (2, &["impact", "store", "mirror", "spool", "archive", "embedded"]),
     (1, &["job", "plan", "config"]),
-    (0, &["account", "column", "export", "retry", "clock", "metrics", "error_chain", "wake"]),
+    (0, &["account", "column", "export", "figures", "retry", "clock", "metrics", "error_chain", "pulse", "wake"]),
 ];
 
 fn floor(module: &str) -> Option<u32> {

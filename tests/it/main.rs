@@ -4,12 +4,16 @@
 /// What the other tests stand on: a database, a place for state.
 mod support;
 
+/// The command line, through the real binary.
+mod cli;
 /// The configuration: what is taken and what is refused.
 mod config;
 /// The embedded Postgres: started, joined, stopped, left behind.
 mod embedded;
 /// The map of the modules.
 mod floors;
+/// The page, the probes and the metrics, on a real port and database.
+mod http;
 /// The client, against servers that answer precise bytes.
 mod impact;
 /// The loader, on a real Postgres.

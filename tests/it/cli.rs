@@ -1,0 +1,242 @@
+//! The command line, through the real binary: help, exit codes, and the JSON that scripts build on.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::database::database;
+use crate::support::state_dir::StateDir;
+
+/// Nothing listens there: a call to impact.com would fail loudly.
+const NOBODY: &str = "http://127.0.0.1:9";
+
+fn impact_mirror(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_impact-mirror"))
+        .args(arguments)
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("COLUMNS", "100")
+        .env("HOME", dir)
+        .env("STATE_DIRECTORY", dir)
+        .env("ACME_AUTH_TOKEN", "a-token")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn help() {
+    let dir = StateDir::new();
+    let commands: [&[&str]; 19] = [
+        &[],
+        &["run"],
+        &["sync"],
+        &["check"],
+        &["plan"],
+        &["status"],
+        &["backfill"],
+        &["refresh"],
+        &["jobs"],
+        &["jobs", "list"],
+        &["jobs", "show"],
+        &["jobs", "retry"],
+        &["jobs", "cancel"],
+        &["accounts"],
+        &["accounts", "resume"],
+        &["migrate"],
+        &["init"],
+        &["sandbox"],
+        &["demo"],
+    ];
+    for command in commands {
+        let output = impact_mirror(dir.path(), &[command, &["--help"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{command:?}");
+        insta::assert_snapshot!([&["help"], command].concat().join("_"), stdout(&output));
+    }
+}
+
+#[test]
+fn an_unknown_command_is_a_mistake_in_usage() {
+    let dir = StateDir::new();
+    for arguments in [["mirror"].as_slice(), &["plan", "--exprot", "x"], &["jobs", "show", "seven"], &[]] {
+        let output = impact_mirror(dir.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_configuration_ends_with_2_and_names_the_key() {
+    let dir = StateDir::new();
+    let file = dir.path().join("impact-mirror.toml");
+    for (text, said) in [
+        ("[database]\nurl = \"embedded\"\n[http]\nlisten = \"here\"\n", "http.listen holds \"here\""),
+        ("[database]\nurl = \"embedded\"\npasword = \"s3cret\"\n", "database.pasword"),
+        ("[database]\nurl = \"mysql://me:s3cret@here/db\"\n", "database.url"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        for command in ["run", "sync", "plan", "status", "migrate"] {
+            let output = impact_mirror(dir.path(), &[command]);
+            assert_eq!(output.status.code(), Some(2), "{command}: {}", stderr(&output));
+            assert!(stderr(&output).contains(said), "{command}: {}", stderr(&output));
+            assert!(!stderr(&output).contains("s3cret"), "{command}: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn without_a_configuration_the_mend_is_said() {
+    let dir = StateDir::new();
+    let output = impact_mirror(dir.path(), &["--config", "none.toml", "run"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("none.toml"), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn init_writes_a_file_that_check_reads_and_never_overwrites_one() {
+    let (dir, database) = (StateDir::new(), database().await);
+    let first = impact_mirror(dir.path(), &["init"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let file = dir.path().join("impact-mirror.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // On our database, and away from the real impact.com.
+    let account = "[accounts.acme]\n";
+    assert!(text.contains("\"embedded\"") && text.contains(account), "{text}");
+    let text = text.replace("\"embedded\"", &format!("{:?}", database.url()));
+    let text = text.replace(account, &format!("{account}base_url = \"{NOBODY}\"\n"));
+    std::fs::write(&file, &text).unwrap();
+
+    let check = impact_mirror(dir.path(), &["check", "--config", "impact-mirror.toml"]);
+    assert_eq!(check.status.code(), Some(1), "{}", stderr(&check));
+    let lines = stdout(&check);
+    assert!(lines.contains("schema impact_mirror up to date"), "{lines}");
+    assert!(lines.contains("account acme: credentials"), "{lines}");
+
+    let again = impact_mirror(dir.path(), &["init"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(stderr(&again).contains("nothing was changed"), "{}", stderr(&again));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+/// The keys of an object, at the end of a path of keys and of lists, whose first item counts.
+fn keys(value: &Value, path: &[&str]) -> BTreeSet<String> {
+    let found = path.iter().fold(value, |value, key| {
+        let next = &value[*key];
+        next.as_array().map_or(next, |list| list.first().unwrap_or_else(|| panic!("{key} is empty: {value:#}")))
+    });
+    found.as_object().unwrap().keys().cloned().collect()
+}
+
+fn words(text: &str) -> BTreeSet<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn write_config(dir: &Path, database_url: &str) {
+    let text = format!(
+        r#"
+[database]
+url = "{database_url}"
+
+[accounts.acme]
+persona = "brand"
+account_sid = "IRacme"
+auth_token = {{ env = "ACME_AUTH_TOKEN" }}
+base_url = "{NOBODY}"
+time_zone = "America/New_York"
+programs = [1000]
+
+[accounts.acme.quota]
+report_export_per_day = 2
+
+[exports.actions]
+accounts = ["acme"]
+report = "adv_action_listing_pm_only"
+since = "2025-01-01"
+"#
+    );
+    std::fs::write(dir.join("impact-mirror.toml"), text).unwrap();
+}
+
+fn json(dir: &Path, command: &str) -> Value {
+    let output = impact_mirror(dir, &["--json", command]);
+    assert_eq!(output.status.code(), Some(0), "{command}: {}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn plan_has_the_keys_that_scripts_build_on() {
+    let (dir, database) = (StateDir::new(), database().await);
+    write_config(dir.path(), database.url());
+    let plan = json(dir.path(), "plan");
+    assert_eq!(keys(&plan, &[]), words("generated_at accounts calls waiting backfills"));
+    assert_eq!(keys(&plan, &["accounts"]), words("account paused buckets"));
+    assert_eq!(keys(&plan, &["accounts", "buckets"]), words("bucket limit used remaining resets_at"));
+    let call = "at account bucket action export program from_day to_day reason cost";
+    assert_eq!(keys(&plan, &["calls"]), words(call));
+    let waiting = "export account program from_day to_day reason because expected_at";
+    assert_eq!(keys(&plan, &["waiting"]), words(waiting));
+    assert_eq!(keys(&plan, &["backfills"]), words("export account calls_left calls_per_day done_on"));
+}
+
+#[tokio::test]
+async fn status_has_the_keys_that_scripts_build_on() {
+    let (dir, database) = (StateDir::new(), database().await);
+    write_config(dir.path(), database.url());
+    assert_eq!(impact_mirror(dir.path(), &["migrate"]).status.code(), Some(0));
+    sqlx::raw_sql(
+        r#"
+        insert into impact_mirror.account (name, persona, time_zone) values ('acme', 'brand', 'Etc/UTC');
+        insert into impact_mirror.bucket (account, bucket, "limit", window_length)
+        values ('acme', 'report_export', 100, '24 hours');
+        insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
+        values ('actions', 'report_export', 'impact.actions', '26 hours', '[]');
+        insert into impact_mirror.feed (export, account, program, since, include_today)
+        values ('actions', 'acme', '', '2026-01-01', false);
+        insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket, request,
+            wanted_after, run_at, created_at, finished_at, error_kind, error_message)
+        values ('actions', 'acme', '2026-01-01', '2026-01-01', 'fresh', 'planned', 1, 'report_export', '{}',
+                now(), now(), now(), null, null, null),
+               ('actions', 'acme', '2026-01-02', '2026-01-02', 'fresh', 'failed', 1, 'report_export', '{}',
+                now(), now(), now(), now(), 'remote', 'FAILED');
+        insert into impact_mirror.cell (export, account, program, day, failed_at, failed_job_id)
+        values ('actions', 'acme', '', '2026-01-02', now(), 2);
+        "#,
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let status = json(dir.path(), "status");
+    assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed"));
+    let freshness = "export latest_day loaded_at age promised is_stale missing_cells failed_cells";
+    assert_eq!(keys(&status, &["exports"]), words(freshness));
+    assert_eq!(keys(&status, &["accounts"]), words("account paused paused_since"));
+    assert_eq!(keys(&status, &["quota"]), words("account bucket limit used remaining resets_at reserved"));
+    let job = "id export account program from_day to_day reason state remote_job_id remote_status remote_percent attempts \
+               run_at lease_holder error_kind error_message created_at submitted_at finished_at rows_read rows_rejected";
+    assert_eq!(keys(&status, &["in_flight"]), words(job));
+    assert_eq!(keys(&status, &["failed"]), words(job));
+}
+
+#[tokio::test]
+async fn run_on_a_taken_port_ends_at_once_and_names_the_setting() {
+    let (dir, database) = (StateDir::new(), database().await);
+    write_config(dir.path(), database.url());
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let file = dir.path().join("impact-mirror.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\n[http]\nlisten = \"{}\"\n", taken.local_addr().unwrap())).unwrap();
+    let output = impact_mirror(dir.path(), &["run"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("http.listen"), "{}", stderr(&output));
+}
