@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -92,7 +91,7 @@ impl Engine {
             worker,
             spool,
             wakes,
-            busy: AtomicUsize::new(0),
+            leases: worker::Leases::default(),
             metadata: worker::MetaData::default(),
         });
         housekeeping::probe_paused(&context).await;
