@@ -27,7 +27,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     let Some(database) = Database::open(&settings, Patience::Endless(stop.clone())).await? else {
         return Ok(()); // told to stop while the database was away
     };
-    let engine = Engine::start(settings, &database, Scope::All).await?;
+    let started = tokio::select! {
+        biased;
+        () = stop.cancelled() => None, // told to stop while impact.com was asked for programs
+        started = Engine::start(settings, &database, Scope::All) => Some(started?),
+    };
+    let Some(engine) = started else { return database.close().await };
     engine.keep_going();
     tracing::info!("running; stop with SIGTERM or Ctrl-C");
     stop.cancelled().await;
