@@ -14,6 +14,8 @@ mod floors;
 mod impact;
 /// The loader, on a real Postgres.
 mod mirror;
+/// Restarts of the real process: killed, stopped, frozen, cut off.
+mod restart;
 /// The simulator of impact.com, spoken to by a plain HTTP client.
 mod sandbox;
 /// The spool: written, checked, swept.
