@@ -14,9 +14,13 @@ pub enum Form {
     Json,
 }
 
+/// What others say at `info` that is no news to whoever runs this.
+const QUIET: &str = "sqlx::postgres::notice=warn,tokio_cron_scheduler=warn";
+
 /// Starts logging to stderr. `RUST_LOG` wins over `default_filter`, as in `info` or `warn,impact_mirror=debug`.
 pub fn start(form: Form, default_filter: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{default_filter},{QUIET}")));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -13,6 +13,9 @@ use crate::error_chain::Chain;
 use crate::retry::backoff;
 use crate::store;
 
+/// How long a close waits for connections that are busy.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// How long to wait for a database that does not answer.
 #[derive(Debug, Clone)]
 pub enum Patience {
@@ -108,7 +111,10 @@ impl Database {
 
     /// Closes the connections, and stops the cluster where it is ours alone.
     pub async fn close(self) -> anyhow::Result<()> {
-        self.pool.close().await;
+        // A connection may wait inside Postgres for something that never comes.
+        if tokio::time::timeout(CLOSING, self.pool.close()).await.is_err() {
+            tracing::warn!("connections to Postgres are still busy; leaving them behind");
+        }
         if let Some(embedded) = self.embedded {
             embedded.stop().await?;
         }

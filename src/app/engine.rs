@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -97,7 +96,7 @@ impl Engine {
             spool,
             wakes,
             pulse,
-            busy: AtomicUsize::new(0),
+            leases: worker::Leases::default(),
             metadata: worker::MetaData::default(),
         });
         housekeeping::probe_paused(&context).await;

@@ -164,15 +164,28 @@ pub(super) async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        pause = if discover_programs(&context).await { ROUND } else { REPEAT };
-        let round = async {
-            try_probe_paused(&context, OnlyDue::Yes).await?;
-            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-            store::quota::prune(&mut conn).await
-        };
-        if let Err(error) = round.await {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            after = round(&context) => pause = after,
+        }
+    }
+}
+
+/// One round; gives the pause after it.
+async fn round(context: &Context) -> Duration {
+    let has_found_all = discover_programs(context).await;
+    let looked_after = async {
+        try_probe_paused(context, OnlyDue::Yes).await?;
+        let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        store::quota::prune(&mut conn).await
+    };
+    match looked_after.await {
+        Ok(_) if has_found_all => ROUND,
+        Ok(_) => REPEAT,
+        Err(error) => {
             tracing::warn!(error = %Chain(&error), "a round of housekeeping failed; it will be repeated");
-            pause = REPEAT;
+            REPEAT
         }
     }
 }

@@ -33,7 +33,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         server.stop().await;
         return Ok(()); // told to stop while the database was away
     };
-    let engine = Engine::start(settings, &database, Scope::All).await?;
+    let started = tokio::select! {
+        biased;
+        () = stop.cancelled() => None, // told to stop while impact.com was asked for programs
+        started = Engine::start(settings, &database, Scope::All) => Some(started?),
+    };
+    let Some(engine) = started else { return database.close().await };
     engine.keep_going();
     server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
     tracing::info!("running; stop with SIGTERM or Ctrl-C");

@@ -21,7 +21,15 @@ pub(super) async fn to_the_end(settings: Settings, scope: Scope, form: Form) -> 
     }
     let stop = stop_signal()?;
     let database = open(&settings).await?;
-    let engine = Engine::start(settings, &database, scope).await?;
+    let started = tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        started = Engine::start(settings, &database, scope) => Some(started?),
+    };
+    let Some(engine) = started else {
+        database.close().await?;
+        return Ok(Exit::Failed);
+    };
     let mut display = Display::new();
     let report = app::sync(engine, &database, stop, |progress| display.show(progress)).await;
     display.clear();

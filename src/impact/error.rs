@@ -222,7 +222,9 @@ impl Error {
     /// How long the other side asks us to wait, where it says so; only for failures that may pass by themselves.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Throttled(refusal) | Self::Server(refusal) => refusal.limits.reset_after,
+            Self::Throttled(refusal) => refusal.limits.reset_after,
+            // Every answer carries the reset of a quota; a server in trouble is back long before.
+            Self::Server(refusal) => refusal.limits.retry_after,
             Self::Setup { .. }
             | Self::Unsupported { .. }
             | Self::NoConnection { .. }

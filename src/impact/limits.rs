@@ -41,6 +41,8 @@ pub struct Limits {
     pub remaining: Option<u32>,
     /// How long until the window starts anew.
     pub reset_after: Option<Duration>,
+    /// How long the other side asks us to wait, whatever the window says.
+    pub retry_after: Option<Duration>,
 }
 
 impl Limits {
@@ -49,12 +51,12 @@ impl Limits {
         let now = server_date(headers).unwrap_or(now);
         let count = |names: [&str; 3]| names.into_iter().find_map(|name| number(text(headers, name)?));
         let resets = ["x-ratelimit-reset", "x-ratelimit-reset-hour", "ratelimit-reset"];
+        let retry_after = text(headers, RETRY_AFTER.as_str()).and_then(|value| reset(value, now));
         Self {
             limit: count(["x-ratelimit-limit", "x-ratelimit-limit-hour", "ratelimit-limit"]),
             remaining: count(["x-ratelimit-remaining", "x-ratelimit-remaining-hour", "ratelimit-remaining"]),
-            reset_after: text(headers, RETRY_AFTER.as_str())
-                .and_then(|value| reset(value, now))
-                .or_else(|| resets.into_iter().find_map(|name| reset(text(headers, name)?, now))),
+            reset_after: retry_after.or_else(|| resets.into_iter().find_map(|name| reset(text(headers, name)?, now))),
+            retry_after,
         }
     }
 }
@@ -120,14 +122,20 @@ mod tests {
     fn both_families_of_headers_are_read() {
         let seconds = |n| Some(Duration::from_secs(n));
         let brand = [("X-RateLimit-Limit", "1000"), ("X-RateLimit-Remaining", "7"), ("X-RateLimit-Reset", "90")];
-        assert_eq!(read(&brand), Limits { limit: Some(1000), remaining: Some(7), reset_after: seconds(90) });
+        assert_eq!(
+            read(&brand),
+            Limits { limit: Some(1000), remaining: Some(7), reset_after: seconds(90), retry_after: None }
+        );
         let partner = [
             ("X-RateLimit-Limit-hour", "500"),
             ("X-RateLimit-Remaining-hour", "0"),
             ("RateLimit-Reset", "700"),
             ("Retry-After", "42"),
         ];
-        assert_eq!(read(&partner), Limits { limit: Some(500), remaining: Some(0), reset_after: seconds(42) });
+        assert_eq!(
+            read(&partner),
+            Limits { limit: Some(500), remaining: Some(0), reset_after: seconds(42), retry_after: seconds(42) }
+        );
     }
 
     #[test]

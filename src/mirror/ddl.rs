@@ -51,6 +51,9 @@ pub(super) async fn apply(
             Change::Create => {
                 let columns: Vec<_> = layout.changes.iter().filter_map(added).collect();
                 if !ddl.has_schema(table).await? {
+                    // Two first tables at once would both make it, and "if not exists" does not keep them apart.
+                    ddl.run("select pg_advisory_xact_lock(hashtextextended('impact_mirror schema', 0))".to_owned())
+                        .await?;
                     ddl.run(table.create_schema()).await?;
                 }
                 ddl.run(table.create(&columns)).await?;

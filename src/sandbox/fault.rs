@@ -173,6 +173,11 @@ impl Faults {
         self.0.push(fault);
     }
 
+    /// How many orders have not been carried out whole.
+    pub fn left(&self) -> usize {
+        self.0.len()
+    }
+
     /// The fault that hits this call, if one does; counts the call.
     pub fn take(&mut self, point: Option<Point>, stage: Stage) -> Option<FaultKind> {
         let hit = self.0.iter_mut().find(|fault| fault.times > 0 && hits(fault, point, stage))?;

@@ -106,6 +106,11 @@ impl Sandbox {
         self.world.faults().add(fault);
     }
 
+    /// How many of the ordered faults have not hit as often as they were to.
+    pub fn faults_left(&self) -> usize {
+        self.world.faults().left()
+    }
+
     /// Sets a switch, written `name=value`.
     pub fn set_behaviour(&self, setting: &str) -> Result<(), UnknownBehaviour> {
         self.world.behaviours().set(setting)

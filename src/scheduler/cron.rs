@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds};
 use futures_util::FutureExt;
@@ -48,13 +48,14 @@ impl Cron {
 
     /// The latest time at or before `now` that it should have fired.
     pub fn last_before(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let local = now.with_timezone(&self.time_zone);
+        // An occurrence lasts a second and would keep the fraction it is asked with: another tick for everybody who asks.
+        let local = now.trunc_subsecs(0).with_timezone(&self.time_zone);
         self.parsed().find_previous_occurrence(&local, true).ok().map(|at| at.with_timezone(&Utc))
     }
 
     /// The next time after `now` that it fires.
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let local = now.with_timezone(&self.time_zone);
+        let local = now.trunc_subsecs(0).with_timezone(&self.time_zone);
         self.parsed().find_next_occurrence(&local, false).ok().map(|at| at.with_timezone(&Utc))
     }
 }
@@ -175,5 +176,14 @@ mod tests {
         let quarter = cron("0 */15 * * * *");
         assert_eq!(quarter.last_before(at("2026-05-01T12:15:00Z")), Some(at("2026-05-01T12:15:00Z")));
         assert_eq!(quarter.last_before(at("2026-05-01T12:14:59Z")), Some(at("2026-05-01T12:00:00Z")));
+    }
+
+    #[test]
+    fn an_occurrence_is_the_same_whenever_it_is_asked_for() {
+        let hourly = cron("0 0 * * * *");
+        for now in ["2026-05-01T12:00:00.700Z", "2026-05-01T12:00:00.100Z", "2026-05-01T12:34:56.789Z"] {
+            assert_eq!(hourly.last_before(at(now)), Some(at("2026-05-01T12:00:00Z")), "{now}");
+            assert_eq!(hourly.next_after(at(now)), Some(at("2026-05-01T13:00:00Z")), "{now}");
+        }
     }
 }

@@ -169,6 +169,8 @@ impl Step {
 }
 
 /// Claims the most wanted job that stands before `step`, with no lease or one that has run out.
+///
+/// The load of a process that froze holds a key-share lock on its job, which must not keep us away from it.
 pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Result<Option<Job>, Error> {
     let mut tx = conn.begin().await.map_err(failed("begin"))?;
     let claimed = sqlx::query!(
@@ -184,7 +186,7 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
               and j.export = any($3)
             order by j.priority, j.run_at
             limit 1
-            for update of j skip locked
+            for no key update of j skip locked
         ), claimed as (
             update impact_mirror.job j
             set state = case when found.state = 'ready' then 'loading' else found.state end,
@@ -553,16 +555,16 @@ pub async fn keep_replay_base(
     held(job, kept.rows_affected())
 }
 
-/// Keeps our leases alive: all that this process holds and that have not run out.
-pub async fn heartbeat(conn: &mut PgConnection, worker: &Worker) -> Result<u64, Error> {
+/// Keeps leases alive, as far as they have not run out.
+pub async fn heartbeat(conn: &mut PgConnection, leases: &[Uuid], lasting: Duration) -> Result<u64, Error> {
     let renewed = sqlx::query!(
         r#"
         update impact_mirror.job
         set lease_expires_at = now() + make_interval(secs => $2)
-        where lease_holder = $1 and lease_expires_at > now()
+        where lease_token = any($1) and lease_expires_at > now()
         "#,
-        worker.holder,
-        worker.lease.as_secs_f64(),
+        leases,
+        lasting.as_secs_f64(),
     )
     .execute(conn)
     .await

@@ -43,6 +43,49 @@ pub struct Counts {
     pub kept_deletions: bool,
 }
 
+/// Makes this transaction the only one that loads a job. A process that froze, or whose machine is gone, may have left
+/// one open that Postgres does not know to be dead: whoever has the lease now ends it.
+pub async fn enter(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    let entered = sqlx::query!(
+        r#"
+        select exists (select 1 from impact_mirror.job where id = $1 and lease_token = $2) as "is_ours!",
+               pg_try_advisory_xact_lock(hashtextextended('impact_mirror load', $1)) as "is_alone!"
+        "#,
+        job.id.0,
+        job.lease,
+    )
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(failed("begin to load a job"))?;
+    if !entered.is_ours {
+        return Err(Error::LeaseLost { job: job.id });
+    }
+    if entered.is_alone {
+        return Ok(());
+    }
+    let ended = sqlx::query!(
+        r#"
+        select pg_terminate_backend(pid)
+        from pg_locks
+        where locktype = 'advisory' and granted and objsubid = 1
+          and database = (select oid from pg_database where datname = current_database())
+          and (classid::bigint << 32) | objid::bigint = hashtextextended('impact_mirror load', $1)
+          and exists (select 1 from impact_mirror.job where id = $1 and lease_token = $2)
+        "#,
+        job.id.0,
+        job.lease,
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed("end an abandoned load"))?;
+    tracing::warn!(ended = ended.len(), "ended a load of this job that was begun under a lease that ran out");
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('impact_mirror load', $1))", job.id.0)
+        .execute(conn)
+        .await
+        .map_err(failed("wait for the end of an abandoned load"))?;
+    Ok(())
+}
+
 /// Begins a load: its row, with counts to come.
 pub async fn insert(conn: &mut PgConnection, job: &Job, file: &File) -> Result<i64, Error> {
     sqlx::query_scalar!(

@@ -91,7 +91,7 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         .idle_timeout(Duration::from_mins(5))
-        .test_before_acquire(false)
+        .test_before_acquire(true) // a server that was restarted leaves dead ones: no outcome is lost to them
         .connect_with(options)
         .await
         .map_err(Error::Connect)

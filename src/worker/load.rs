@@ -155,6 +155,7 @@ async fn load(
     let account = &context.settings.accounts[&job.account];
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    store::load::enter(&mut tx, job).await?;
     let same = store::load::same_file(&mut tx, job, &file.sha256).await?;
     let about = File { sha256: file.sha256, bytes: file.bytes, started_at };
     let load_id = store::load::insert(&mut tx, job, &about).await?;

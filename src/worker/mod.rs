@@ -2,6 +2,7 @@
 //!
 //! The loop and the treatment of errors are here; each step has a file of its own.
 
+mod leases;
 mod load;
 mod outcome;
 mod poll;
@@ -10,7 +11,6 @@ mod submit;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -35,6 +35,7 @@ use crate::store;
 use crate::store::job::{Step, Worker};
 use crate::wake::Wakes;
 
+pub use leases::Leases;
 pub use load::MetaData;
 
 /// A pool looks again after this long, whatever it was told: another replica's work needs no bell.
@@ -62,8 +63,8 @@ pub struct Context {
     pub wakes: Arc<Wakes>,
     /// Whether the loops go round.
     pub pulse: Arc<Pulse>,
-    /// Steps under way: while there are none, no lease needs a heartbeat.
-    pub busy: AtomicUsize,
+    /// The leases of steps under way: what the heartbeat renews.
+    pub leases: Leases,
     /// What MetaData said of an export's columns.
     pub metadata: MetaData,
 }
@@ -241,7 +242,7 @@ async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
         job.attempts = job.attempts,
     );
     async {
-        context.busy.fetch_add(1, Ordering::Relaxed);
+        let held = context.leases.hold(job.lease);
         let outcome = tokio::select! {
             biased;
             () = stop.now.cancelled() => give_back(context, &job).await,
@@ -250,7 +251,7 @@ async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
                 Err(_panic) => outcome::after_panic(context, &job).await,
             },
         };
-        context.busy.fetch_sub(1, Ordering::Relaxed);
+        drop(held);
         match outcome {
             Ok(()) => {}
             Err(error) if error.is_lease_lost() => {
@@ -283,7 +284,8 @@ async fn heartbeat(context: Arc<Context>, stop: Stop) {
             () = stop.gently.cancelled(), if !is_stopping => {}
             () = tokio::time::sleep(if is_stopping { every.min(LAST_STEPS) } else { every }) => {}
         }
-        if context.busy.load(Ordering::Relaxed) == 0 {
+        let leases = context.leases.held();
+        if leases.is_empty() {
             if stop.gently.is_cancelled() {
                 break;
             }
@@ -291,7 +293,7 @@ async fn heartbeat(context: Arc<Context>, stop: Stop) {
         }
         let renewed = async {
             let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-            store::job::heartbeat(&mut conn, &context.worker).await
+            store::job::heartbeat(&mut conn, &leases, context.worker.lease).await
         };
         if let Err(error) = renewed.instrument(tracing::info_span!("heartbeat")).await {
             tracing::warn!(error = %Chain(&error), "cannot renew leases");

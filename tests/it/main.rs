@@ -18,6 +18,8 @@ mod http;
 mod impact;
 /// The loader, on a real Postgres.
 mod mirror;
+/// Restarts of the real process: killed, stopped, frozen, cut off.
+mod restart;
 /// The simulator of impact.com, spoken to by a plain HTTP client.
 mod sandbox;
 /// The spool: written, checked, swept.

@@ -152,7 +152,7 @@ async fn headers_tell_the_servers_time_and_the_quota() {
     let answer = fake.client(Persona::Partner).company().await.unwrap();
     assert_eq!(answer.server_date, Some(time("2026-05-29T09:33:50Z")));
     let reset_after = Some(Duration::from_secs(700));
-    assert_eq!(answer.limits, Limits { limit: Some(1000), remaining: Some(999), reset_after });
+    assert_eq!(answer.limits, Limits { limit: Some(1000), remaining: Some(999), reset_after, retry_after: None });
 }
 
 #[tokio::test]

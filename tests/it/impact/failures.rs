@@ -86,6 +86,7 @@ async fn a_throttled_call_says_when_to_come_back() {
         (throttled("ratelimit-reset", "700").header("retry-after", "nonsense"), Some(700)),
         (reply(429, ""), None),
         (reply(503, "").header("retry-after", "5"), Some(5)),
+        (reply(503, "").header("x-ratelimit-reset", "3600"), None),
         (reply(400, "").header("retry-after", "5"), None),
     ] {
         let fake = Fake::start([answer.clone().header("x-ratelimit-remaining", "0")]).await;

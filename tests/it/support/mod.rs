@@ -1,4 +1,6 @@
 //! What the tests stand on.
 
+pub mod daemon;
 pub mod database;
 pub mod state_dir;
+pub mod truth;

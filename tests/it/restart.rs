@@ -1,0 +1,61 @@
+//! Restarts of the real process: killed, stopped, frozen, cut off from its database. A sandbox in this process is the
+//! witness: every window is ordered once, and at the end the tables hold its truth.
+
+mod connections;
+mod embedded;
+mod frozen;
+mod idle;
+mod killed;
+mod schedule;
+mod stopped;
+mod sync;
+
+use std::time::Duration;
+
+use impact_mirror::sandbox::FaultKind;
+
+use crate::support::daemon::{Mirrored, Scene, Wishes, still};
+
+/// Longer than any test: who waits for it has to be stopped.
+const FOR_EVER: FaultKind = FaultKind::Stall(120.0);
+/// Remote jobs that are done almost at once.
+const QUICK: Duration = Duration::from_millis(40);
+
+/// One export, and so one job.
+async fn actions_alone(job_duration: Duration) -> Scene {
+    Scene::with(still(job_duration), Wishes { exports: &[Mirrored::Actions], ..Wishes::default() }).await
+}
+
+/// Asks by hand for everything to be read again; a running daemon does it by Replay.
+async fn ask_again(scene: &Scene) {
+    for export in &scene.exports {
+        ask_again_for(scene, export.name()).await;
+    }
+}
+
+/// The same for one export.
+async fn ask_again_for(scene: &Scene, export: &str) {
+    let day = async |which: &str| {
+        let query = format!("select {which}(day)::text from impact_mirror.coverage where export = '{export}'");
+        scene.value::<String>(&query).await
+    };
+    let (from, to) = (day("min").await, day("max").await);
+    let mut asking = scene.start(&["refresh", export, "--from", &from, "--to", &to]);
+    assert_eq!(asking.exit_code().await, Some(0), "{}", asking.log());
+}
+
+/// As many loads wait for a lock inside Postgres.
+fn blocked(loads: u32) -> String {
+    format!(
+        "(select count(*) = {loads} from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock' and application_name = 'impact-mirror')"
+    )
+}
+
+/// No daemon has said anything to Postgres for so many seconds.
+fn quiet_for(seconds: u32) -> String {
+    format!(
+        "(select max(state_change) < clock_timestamp() - interval '{seconds} s' from pg_stat_activity
+          where datname = current_database() and application_name = 'impact-mirror')"
+    )
+}
