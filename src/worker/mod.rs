@@ -185,11 +185,13 @@ pub fn start(context: &Arc<Context>, tasks: &TaskTracker, stop: &Stop) {
 async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
     let beat = context.pulse.begin(pool.as_str());
     let mut failures = 0;
+    let mut in_vain = 0;
     while !stop.gently.is_cancelled() {
         beat.round(QUERY);
         let pause = match pool.claim(&context).await {
             Ok(Some(job)) => {
                 failures = 0;
+                in_vain = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
                 // No step may take longer than the remote job it follows.
                 beat.pause(context.settings.workers.job_deadline);
@@ -198,7 +200,8 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
             }
             Ok(None) => {
                 failures = 0;
-                until_next(pool, &context).await
+                in_vain += 1;
+                until_next(pool, &context, in_vain).await
             }
             Err(error) => {
                 failures += 1;
@@ -212,19 +215,20 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
         tokio::select! {
             biased;
             () = stop.gently.cancelled() => break,
-            () = pool.bell(&context.wakes).notified() => {}
+            () = pool.bell(&context.wakes).notified() => in_vain = 0,
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-async fn until_next(pool: Pool, context: &Context) -> Duration {
+/// How long to wait after `in_vain` claims that brought nothing. A job that is due and yet cannot be claimed waits for
+/// something (a budget, another order) whose end rings a bell or takes long: it is asked after less and less often.
+async fn until_next(pool: Pool, context: &Context, in_vain: u32) -> Duration {
     match pool.next_due_at(context).await {
-        Ok(Some(at)) => {
-            let left = (at - context.now()).to_std().unwrap_or(Duration::ZERO);
-            // Due by the database's clock but not claimable (budget, order of submission): do not spin.
-            left.clamp(Duration::from_millis(250), LOOK_AGAIN)
-        }
+        Ok(Some(at)) => match (at - context.now()).to_std() {
+            Ok(left) if !left.is_zero() => left.min(LOOK_AGAIN),
+            Ok(_) | Err(_) => backoff(in_vain, Duration::from_millis(100), LOOK_AGAIN, 1.0),
+        },
         Ok(None) | Err(_) => LOOK_AGAIN,
     }
 }
