@@ -8,6 +8,8 @@ mod support;
 mod config;
 /// The embedded Postgres: started, joined, stopped, left behind.
 mod embedded;
+/// The engine in this process, against the simulator: what lands, what it costs, what happens when things go wrong.
+mod engine;
 /// The map of the modules.
 mod floors;
 /// The client, against servers that answer precise bytes.

@@ -1,0 +1,68 @@
+//! Every answer that the real API might give, in a small world that is loaded, restated, refreshed, and refreshed once more
+//! by an order that impact.com takes for an old one.
+
+use futures_util::{StreamExt, stream};
+use impact_mirror::app::SyncEnd;
+use impact_mirror::sandbox::Behaviours;
+
+use super::truth::assert_mirrored;
+use super::world::{World, actions, days_ago, options};
+
+/// Answers under which an export is not what was asked for, so that no client could mirror it.
+const NO_MIRROR: [&str; 3] = ["end_date=exclusive", "filter_zone=utc", "max_rows=100"];
+
+/// So many worlds at a time.
+const AT_ONCE: usize = 4;
+
+fn small_world() -> String {
+    let since = days_ago(2);
+    actions(2)
+        + &format!(
+            "[exports.listing]\naccounts = [\"agency\"]\nreport = \"agency_action_listing\"\nsince = \"{since}\"\n\
+             key = [\"ActionId\"]\ndate_column = \"ActionDate\"\n\
+             [exports.clicks]\naccounts = [\"partner\"]\nclicks = true\nsince = \"{}\"\n",
+            days_ago(1)
+        )
+}
+
+async fn holds_under(setting: String) {
+    let mut options = options();
+    options.behaviours.set(&setting).unwrap();
+    let world = World::with(options).await;
+    let settings = world.settings(&small_world());
+    let step = async |what: &str| {
+        let report = world.sync(&settings).await;
+        assert_eq!(report.end, SyncEnd::Done, "{setting}, {what}: {:#?}", world.jobs().await);
+        assert_mirrored(&world, &settings).await;
+        assert_eq!(world.throttled(), 0, "{setting}, {what}");
+    };
+    step("the first load").await;
+
+    world.pass_days(2);
+    world.request_refresh_of_all(&settings).await;
+    step("a refresh").await;
+    assert_eq!(world.calls("replay"), 3, "{setting}: known windows are replayed");
+
+    world.pass_days(2);
+    world.execute("update impact_mirror.remote_job set gone_at = now()").await;
+    world.request_refresh_of_all(&settings).await;
+    step("an order that was made before").await;
+}
+
+#[tokio::test]
+async fn the_mirror_is_right_under_every_answer_to_the_open_questions() {
+    let settings = Behaviours::all()
+        .iter()
+        .flat_map(|behaviour| behaviour.values.iter().map(|value| format!("{}={value}", behaviour.name)))
+        .filter(|setting| !NO_MIRROR.contains(&setting.as_str()));
+    let began = std::time::Instant::now();
+    stream::iter(settings)
+        .map(|setting| async move {
+            let holding = tokio::spawn(holds_under(setting.clone()));
+            assert!(holding.await.is_ok(), "the mirror is wrong under {setting}");
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect::<()>()
+        .await;
+    eprintln!("all answers took {:?}", began.elapsed());
+}
