@@ -1,11 +1,19 @@
 //! The engine, started in the test, between a simulated impact.com and a real Postgres.
 
-/// A sandbox, a database and a configuration for one test.
-mod world;
 /// The mirrored tables held against what a perfect export would hold.
 mod truth;
+/// A sandbox, a database and a configuration for one test.
+mod world;
 
+/// Quota, and replicas that share it.
+mod budget;
+/// Results that do not arrive whole.
+mod downloads;
+/// Orders whose reply is lost, remote jobs that die, results that are gone.
+mod orders;
 /// What lands, persona by persona, and what restates it.
 mod personas;
+/// 401, 403, 404 and 429.
+mod refusals;
 /// The open questions about the real API, one answer at a time.
 mod switches;

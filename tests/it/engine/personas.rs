@@ -9,9 +9,7 @@ use super::world::{World, actions, clicks, days_ago, options};
 
 fn report(name: &str, account: &str, handle: &str, since_days_ago: u64, more: &str) -> String {
     let since = days_ago(since_days_ago);
-    format!(
-        "[exports.{name}]\naccounts = [\"{account}\"]\nreport = \"{handle}\"\nsince = \"{since}\"\n{more}\n"
-    )
+    format!("[exports.{name}]\naccounts = [\"{account}\"]\nreport = \"{handle}\"\nsince = \"{since}\"\n{more}\n")
 }
 
 /// Loads, restates and refreshes, and holds the tables against the truth each time.
@@ -60,7 +58,8 @@ async fn a_partner_is_mirrored_over_all_programs_at_once() {
     let exports = [
         report("listing", "partner", "mp_action_listing_sku", 4, ""),
         report("fast", "partner", "mp_action_listing_fast", 4, ""),
-        "[exports.clicks]\naccounts = [\"partner\"]\nclicks = true\n".to_owned() + &format!("since = \"{}\"\n", days_ago(2)),
+        "[exports.clicks]\naccounts = [\"partner\"]\nclicks = true\n".to_owned()
+            + &format!("since = \"{}\"\n", days_ago(2)),
     ];
     let world = mirrors_and_restates(&exports.concat(), 1 + 1 + 2).await;
     assert_eq!(world.value("select count(distinct program_id)::text from impact.clicks").await, "2");

@@ -79,12 +79,13 @@ async fn assert_slice(world: &World, settings: &Settings, export: &Export, slice
 async fn compare(conn: &mut PgConnection, export: &ExportName, slice: &Slice<'_>, truth: &[u8]) -> i64 {
     let (header, body) = truth.split_at(truth.iter().position(|byte| *byte == b'\n').unwrap_or(truth.len()));
     let names: Vec<&str> = std::str::from_utf8(header).unwrap().split(',').collect();
-    let columns: Vec<(String, String, String)> =
-        sqlx::query_as("select lower(source_name), column_name, kind from impact_mirror.mirrored_column where export = $1")
-            .bind(export.as_str())
-            .fetch_all(&mut *conn)
-            .await
-            .unwrap();
+    let columns: Vec<(String, String, String)> = sqlx::query_as(
+        "select lower(source_name), column_name, kind from impact_mirror.mirrored_column where export = $1",
+    )
+    .bind(export.as_str())
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
     if columns.is_empty() {
         assert_eq!(body.len(), 1, "{export} has no table though there is data");
         return 0;
@@ -105,7 +106,9 @@ async fn compare(conn: &mut PgConnection, export: &ExportName, slice: &Slice<'_>
         mirrored.push(format!("\"{column}\""));
         expected.push(match kind.as_str() {
             "text" => format!("nullif(c{index}, '')"),
-            kind => format!("case when lower(c{index}) in ('', 'n/a', 'na', 'null') then null else c{index}::{kind} end"),
+            kind => {
+                format!("case when lower(c{index}) in ('', 'n/a', 'na', 'null') then null else c{index}::{kind} end")
+            }
         });
     }
     let mirrored = format!(

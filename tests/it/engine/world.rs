@@ -74,7 +74,6 @@ impl World {
         Self { sandbox, mirror, url, state, _database: database }
     }
 
-    /// A second sandbox takes the place of the first one, as for a mirror that moves.
     pub fn pool(&self) -> &PgPool {
         self.mirror.pool()
     }
@@ -176,6 +175,18 @@ impl World {
         let mut rows = self.query(statement).await;
         assert_eq!(rows.len(), 1, "{rows:?}");
         rows.remove(0)
+    }
+
+    /// Waits until a query has this one value.
+    pub async fn eventually(&self, statement: &str, expected: &str) {
+        let looking = async {
+            while self.query(statement).await != [expected] {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, looking).await.is_err() {
+            panic!("{statement} is never {expected}; the jobs:\n{}", self.jobs().await.join("\n"));
+        }
     }
 
     pub async fn execute(&self, statement: &str) {
