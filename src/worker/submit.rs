@@ -113,7 +113,7 @@ async fn replay_refused(context: &Context, job: &Job, error: &impact::Error) -> 
 
 /// Somebody else replayed the job a moment ago: its run serves us too, and is as new as its beginning.
 async fn follow_running(context: &Context, job: &Job, running: &RemoteJob) -> Result<(), store::Error> {
-    let as_of = running.started_at.or(running.created_at);
+    let as_of = running.started_at.or(running.created_at).map(|at| at.min(context.now()));
     let id = running.id.as_str().to_owned();
     follow(context, job, Followed { id, asked_at: None, as_of, note: "it was under way already" }).await
 }
@@ -234,6 +234,7 @@ struct Followed {
 async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), store::Error> {
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    store::quota::reopen(&mut tx, &job.account, job.bucket).await?;
     store::job::remember_remote(&mut tx, &job.account, &followed.id, &job.request).await?;
     let waiting = Move::Waiting {
         remote_job_id: followed.id,
