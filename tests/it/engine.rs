@@ -7,6 +7,10 @@ mod world;
 
 /// Quota, and replicas that share it.
 mod budget;
+/// A configuration that changes between two starts.
+mod changes;
+/// What the bookkeeping refuses.
+mod constraints;
 /// Results that do not arrive whole.
 mod downloads;
 /// Orders whose reply is lost, remote jobs that die, results that are gone.
@@ -17,3 +21,5 @@ mod personas;
 mod refusals;
 /// The open questions about the real API, one answer at a time.
 mod switches;
+/// The views that people build on.
+mod views;

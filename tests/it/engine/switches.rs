@@ -24,6 +24,9 @@ const NOT_MET: [&str; 9] = [
     "open_window",
 ];
 
+/// Questions that matter where impact.com takes an order for an old one.
+const ORDERED_TWICE: [&str; 5] = ["replay", "duplicate", "retention", "job_values", "stale_reads"];
+
 /// So many worlds at a time.
 const AT_ONCE: usize = 6;
 
@@ -56,6 +59,9 @@ async fn holds_under(setting: String) {
     step("a refresh").await;
     assert_eq!(world.calls("replay"), 3, "{setting}: known windows are replayed");
 
+    if !ORDERED_TWICE.iter().any(|name| setting.starts_with(name)) {
+        return;
+    }
     world.pass_days(10);
     world.execute("update impact_mirror.remote_job set gone_at = now()").await;
     world.request_refresh_of_all(&settings).await;
@@ -73,8 +79,10 @@ async fn the_mirror_is_right_under_every_answer_to_the_open_questions() {
         .filter(|setting| !NO_MIRROR.contains(&setting.as_str()));
     stream::iter(std::iter::once(usual).chain(others))
         .map(|setting| async move {
+            let began = std::time::Instant::now();
             let holding = tokio::spawn(holds_under(setting.clone()));
             assert!(holding.await.is_ok(), "the mirror is wrong under {setting}");
+            eprintln!("{setting} {:?}", began.elapsed());
         })
         .buffer_unordered(AT_ONCE)
         .collect::<()>()

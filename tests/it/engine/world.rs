@@ -16,9 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::support::database::{TestDatabase, database};
 use crate::support::state_dir::StateDir;
 
-pub const BRAND: &str = "IRsandboxBrand0001";
-pub const PARTNER: &str = "IRsandboxPartner0001";
-
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -200,11 +197,6 @@ impl World {
              from impact_mirror.job order by id",
         )
         .await
-    }
-
-    /// The notes of all jobs' histories, in order.
-    pub async fn notes(&self) -> String {
-        self.query("select note from impact_mirror.job_event where note <> '' order by id").await.join("\n")
     }
 
     /// How many jobs stand in a state.
