@@ -37,9 +37,13 @@ left join lateral (
 ) o on true
 where f.active;
 comment on view impact_mirror.coverage is 'A row for every export, account, program and day: loaded or not, by which job, how many rows, and when it is read again.';
+comment on column impact_mirror.coverage.export is 'The export, as in the configuration.';
+comment on column impact_mirror.coverage.account is 'The account, as in the configuration.';
+comment on column impact_mirror.coverage.program is 'The program, or empty where a request covers all of them.';
 comment on column impact_mirror.coverage.state is 'missing, planned, in_flight, loaded, stale (due to be read again), settled (never again) or failed.';
 comment on column impact_mirror.coverage.day is 'A calendar day in the account''s time zone.';
 comment on column impact_mirror.coverage.rows is 'Rows of that day when it was last loaded.';
+comment on column impact_mirror.coverage.loaded_at is 'When it was last loaded.';
 comment on column impact_mirror.coverage.job_id is 'The job at work on the cell, else the one that failed, else the one that loaded it.';
 comment on column impact_mirror.coverage.next_refresh_at is 'When the cell should be read again; null where it is settled or was never loaded.';
 
@@ -78,10 +82,14 @@ left join counted k on k.export = e.name
 where e.active
 group by e.name, e.freshness;
 comment on view impact_mirror.freshness is 'A row per export: how new its data is against what was promised.';
+comment on column impact_mirror.freshness.export is 'The export, as in the configuration.';
 comment on column impact_mirror.freshness.latest_day is 'The newest complete day that every program of the export has; null where one has none.';
+comment on column impact_mirror.freshness.loaded_at is 'When one of the newest days was last loaded.';
 comment on column impact_mirror.freshness.age is 'How long ago the newest days were ordered, of the program that is furthest behind.';
 comment on column impact_mirror.freshness.promised is 'The export''s freshness setting.';
 comment on column impact_mirror.freshness.is_stale is 'The promise is broken.';
+comment on column impact_mirror.freshness.missing_cells is 'Days of programs that were never loaded.';
+comment on column impact_mirror.freshness.failed_cells is 'Days of programs whose last job failed.';
 
 create view impact_mirror.quota as
 select b.account,
@@ -100,7 +108,11 @@ cross join lateral (
     where ch.account = b.account and ch.bucket = b.bucket and ch.at > now() - b.window_length
 ) c;
 comment on view impact_mirror.quota is 'The budget of each account: report_export and click_export in rolling 24 hours, requests in a rolling hour.';
+comment on column impact_mirror.quota.account is 'The account, as in the configuration.';
+comment on column impact_mirror.quota.bucket is 'report_export, click_export or requests.';
 comment on column impact_mirror.quota."limit" is 'Our share of what impact.com grants.';
+comment on column impact_mirror.quota.used is 'Charged in the window that rolls.';
+comment on column impact_mirror.quota.remaining is 'What may still be called; none while the bucket is closed.';
 comment on column impact_mirror.quota.resets_at is 'When the oldest charge stops counting, or a throttled bucket opens again.';
 comment on column impact_mirror.quota.reserved is 'Planned jobs that will be charged to it.';
 
@@ -109,3 +121,13 @@ select r.load_id, l.export, l.account, l.program, l.from_day, l.to_day, r.column
 from impact_mirror.restated_column r
 join impact_mirror.load l on l.id = r.load_id;
 comment on view impact_mirror.restatement is 'What each re-read changed: a row per load and numeric column, sums over the whole window.';
+comment on column impact_mirror.restatement.load_id is 'The load.';
+comment on column impact_mirror.restatement.export is 'The export, as in the configuration.';
+comment on column impact_mirror.restatement.account is 'The account, as in the configuration.';
+comment on column impact_mirror.restatement.program is 'The program, or empty where a request covers all of them.';
+comment on column impact_mirror.restatement.from_day is 'The first day of the window.';
+comment on column impact_mirror.restatement.to_day is 'The last day of the window.';
+comment on column impact_mirror.restatement.column_name is 'The numeric column.';
+comment on column impact_mirror.restatement.rows_changed is 'Rows in which it changed.';
+comment on column impact_mirror.restatement.sum_before is 'Its sum over the window before the load.';
+comment on column impact_mirror.restatement.sum_after is 'Its sum over the window after the load.';

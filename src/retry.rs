@@ -31,6 +31,21 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Whether a try that ended so is one of the few that a job has. A quota that is spent, or a refusal that a person has to
+    /// mend, says nothing about the job.
+    pub const fn counts(self) -> bool {
+        match self {
+            Self::Throttled | Self::Credentials | Self::Forbidden => false,
+            Self::Transient
+            | Self::Remote
+            | Self::Expired
+            | Self::Permanent
+            | Self::BadFile
+            | Self::Database
+            | Self::Internal => true,
+        }
+    }
+
     /// The name in tables, metrics and messages.
     pub const fn as_str(self) -> &'static str {
         match self {

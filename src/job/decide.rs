@@ -145,8 +145,10 @@ fn after_completion(job: &Job, seen: &Seen, submitted_at: DateTime<Utc>) -> Afte
     if !is_deduplicated(job, seen) {
         return AfterPoll::Ready { as_of: job.as_of.unwrap_or(submitted_at), completed_at: seen.done_at };
     }
-    // An earlier run answered. Its rows are as new as its beginning.
-    let run_at = seen.started_at.or(seen.created_at).unwrap_or(submitted_at).min(submitted_at);
+    // An earlier run answered. Its rows are as new as its beginning; how long before our order that was, only one clock
+    // can tell: theirs.
+    let age = job.submitted_remote_at.zip(seen.started_at.or(seen.created_at)).map(|(ordered, began)| ordered - began);
+    let run_at = submitted_at - age.unwrap_or_default().max(TimeDelta::zero());
     if run_at >= job.wanted_after {
         AfterPoll::Ready { as_of: run_at, completed_at: seen.done_at }
     } else if job.replays == 0 {
@@ -262,11 +264,17 @@ pub fn adopt_replay(job: &Job, replayed: &str, seen: &Seen, now: DateTime<Utc>) 
     };
     if moved {
         AfterLookup::Adopt(replayed.to_owned())
-    } else if job.attempts <= STALE_READS {
+    } else if job.attempts <= 1 + STALE_READS {
+        // The first try was the Replay itself.
         AfterLookup::LookAgain { at: now + TimeDelta::seconds(3) }
     } else {
         AfterLookup::OrderAgain
     }
+}
+
+/// Whether a file of `rows` rows holds fewer than impact.com said that it wrote: it may have been cut off where nothing else tells.
+pub fn is_short(job: &Job, rows: u64) -> bool {
+    job.records_processed.is_some_and(|told| rows < told)
 }
 
 /// A duration as settings write it.
@@ -324,6 +332,7 @@ mod tests {
             submitted_at: Some(at("2026-05-02T10:00:00Z")),
             submitted_remote_at: Some(at("2026-05-02T10:00:00Z")),
             as_of: None,
+            records_processed: None,
         }
     }
 
@@ -358,6 +367,17 @@ mod tests {
         assert!(
             matches!(after_poll(&job(), &old, now, &POLICY), AfterPoll::Ready { as_of, .. } if as_of == at("2026-05-02T05:00:00Z"))
         );
+    }
+
+    #[test]
+    fn the_age_of_an_old_run_is_told_by_the_clock_of_impact_com() {
+        let mut job = job();
+        job.submitted_remote_at = Some(at("2026-05-12T10:00:00Z")); // ten days ahead of us
+        let mut old = seen(SeenStatus::Completed);
+        old.created_at = Some(at("2026-05-11T10:00:00Z"));
+        old.started_at = old.created_at;
+        let next = after_poll(&job, &old, at("2026-05-02T10:02:00Z"), &POLICY);
+        assert!(matches!(next, AfterPoll::Replay { .. }), "a day old, and a day is too old: {next:?}");
     }
 
     #[test]
@@ -439,11 +459,11 @@ mod tests {
         job.remote_done_at = Some(at("2026-05-02T10:01:00Z"));
         let now = at("2026-05-02T10:05:00Z");
         let still = seen(SeenStatus::Completed);
-        for attempts in 1..=2 {
+        for attempts in 2..=3 {
             job.attempts = attempts;
             assert!(matches!(adopt_replay(&job, "r1", &still, now), AfterLookup::LookAgain { .. }));
         }
-        job.attempts = 3;
+        job.attempts = 4;
         assert_eq!(adopt_replay(&job, "r1", &still, now), AfterLookup::OrderAgain);
         let running = Seen { done_at: None, ..seen(SeenStatus::UnderWay) };
         assert_eq!(adopt_replay(&job, "r1", &running, now), AfterLookup::Adopt("r1".to_owned()));

@@ -70,6 +70,8 @@ pub struct Job {
     pub submitted_remote_at: Option<DateTime<Utc>>,
     /// The rows of the result are at least this new.
     pub as_of: Option<DateTime<Utc>>,
+    /// How many rows impact.com wrote, as far as it says.
+    pub records_processed: Option<u64>,
 }
 
 impl Job {

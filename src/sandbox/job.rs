@@ -168,6 +168,11 @@ impl Job {
         }
     }
 
+    /// When it ended last, however it did.
+    pub fn last_end(&self) -> Option<DateTime<Utc>> {
+        self.completed_at.max(self.failed_at).max(self.cancelled_at)
+    }
+
     /// The end of the result's life; nothing where it lasts.
     pub fn is_expired(&self, behaviours: &Behaviours, now: DateTime<Utc>) -> bool {
         let life = match behaviours.get("retention") {

@@ -137,10 +137,11 @@ fn finish(world: &World, id: &str, number: u32, status: JobStatus, message: &str
         job.status = status;
         message.clone_into(&mut job.message);
         job.progress_at = Some(now);
+        let at = Some(later(now, job.last_end()));
         if status == JobStatus::Cancelled {
-            job.cancelled_at = Some(later(now, job.cancelled_at));
+            job.cancelled_at = at;
         } else {
-            job.failed_at = Some(later(now, job.failed_at));
+            job.failed_at = at;
         }
     });
 }
@@ -151,7 +152,7 @@ fn complete(world: &World, id: &str, number: u32, rows: u64, expired: bool) {
         job.status = JobStatus::Completed;
         "Job processing completed successfully.".clone_into(&mut job.message);
         (job.records, job.percent) = (rows, 100);
-        job.completed_at = Some(later(now, job.completed_at));
+        job.completed_at = Some(later(now, job.last_end()));
         job.progress_at = job.completed_at;
         job.expired = expired;
         let file = ResultFile { path, run: number, format: job.ask.format, gzip };
@@ -161,7 +162,7 @@ fn complete(world: &World, id: &str, number: u32, rows: u64, expired: bool) {
     });
 }
 
-/// The time of an end: always another than that of the last one, which is how a client tells the two apart.
+/// The time of an end: always another than that of the last one, good or bad, which is how a client tells the two apart.
 fn later(now: DateTime<Utc>, last: Option<DateTime<Utc>>) -> DateTime<Utc> {
     last.map_or(now, |last| now.max(last + TimeDelta::seconds(1)))
 }

@@ -42,6 +42,7 @@ pub async fn sync(conn: &mut PgConnection, settings: &Settings) -> Result<(), Er
     .execute(&mut *tx)
     .await
     .map_err(failed("retire feeds"))?;
+    call_off_retired(&mut tx).await?;
     tx.commit().await.map_err(failed("commit the configuration"))
 }
 
@@ -175,9 +176,34 @@ pub async fn write_feeds(
         account.as_str(),
         &programs,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await
     .map_err(failed("retire feeds"))?;
+    call_off_retired(conn).await
+}
+
+/// Calls off the open jobs of feeds that are not active: nobody would bring them to an end, and they would stand in the
+/// way of others for ever.
+async fn call_off_retired(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        with cancelled as (
+            update impact_mirror.job j
+            set state = 'cancelled', finished_at = now(), lease_holder = null, lease_token = null, lease_expires_at = null
+            from impact_mirror.job old
+            where j.finished_at is null and old.id = j.id
+              and not exists (
+                  select 1 from impact_mirror.feed f
+                  where f.export = j.export and f.account = j.account and f.program = j.program and f.active)
+            returning j.id, old.state as old_state
+        )
+        insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
+        select id, now(), old_state, 'cancelled', 'configuration', 'no longer configured' from cancelled
+        "#,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("call off jobs that are no longer configured"))?;
     Ok(())
 }
 

@@ -179,6 +179,8 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
             select j.id, j.state, j.lease_holder
             from impact_mirror.job j
             join impact_mirror.account a on a.name = j.account and a.paused_since is null
+            join impact_mirror.export_account ea
+                on ea.export = j.export and ea.account = j.account and ea.paused_since is null
             where j.state = any($1)
               and j.run_at <= now()
               and (j.lease_expires_at is null or j.lease_expires_at <= now())
@@ -226,7 +228,7 @@ async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -
         select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",
                program as "program: Program", from_day, to_day, reason as "reason: Reason", bucket as "bucket: Bucket",
                request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, remote_done_at,
-               replays, resubmits, polls, attempts, submitted_at, submitted_remote_at, as_of
+               replays, resubmits, polls, attempts, submitted_at, submitted_remote_at, as_of, records_processed
         from impact_mirror.job
         where id = $1
         "#,
@@ -260,6 +262,7 @@ async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -
         submitted_at: row.submitted_at,
         submitted_remote_at: row.submitted_remote_at,
         as_of: row.as_of,
+        records_processed: row.records_processed.and_then(|told| u64::try_from(told).ok()),
     })
 }
 
@@ -384,6 +387,7 @@ impl From<Move> for Patch {
 pub async fn advance(conn: &mut PgConnection, job: &Job, step: Move, holder: &str) -> Result<(), Error> {
     let to = step.to();
     let patch = Patch::from(step);
+    let uncounted = patch.error.as_ref().map_or(0, |(kind, _)| uncounted(*kind));
     let (error_kind, error_message) =
         patch.error.map_or((None, None), |(kind, text)| (Some(kind.as_str()), Some(text)));
     let moved = sqlx::query!(
@@ -392,7 +396,7 @@ pub async fn advance(conn: &mut PgConnection, job: &Job, step: Move, holder: &st
             update impact_mirror.job
             set state = $3,
                 run_at = coalesce($5, now()),
-                attempts = case when $3 = 'planned' and $6::text is null then attempts else 0 end,
+                attempts = case when $3 = 'planned' and $6::text is null then greatest(attempts - $19, 0) else 0 end,
                 polls = case when $3 = 'waiting' then 0 else polls end,
                 replay_of = case when $6::text is null then replay_of else $7 end,
                 replays = replays + case when $6 = 'replay' then 1 else 0 end,
@@ -400,6 +404,7 @@ pub async fn advance(conn: &mut PgConnection, job: &Job, step: Move, holder: &st
                 remote_job_id = coalesce($8, case when $3 = 'planned' then null else remote_job_id end),
                 remote_status = case when $3 in ('planned', 'waiting') then null else remote_status end,
                 remote_percent = case when $3 in ('planned', 'waiting') then null else remote_percent end,
+                records_processed = case when $3 in ('planned', 'waiting') then null else records_processed end,
                 submitted_at = case when $3 = 'planned' then null else submitted_at end,
                 submitted_remote_at = coalesce($9, submitted_remote_at),
                 as_of = coalesce($10, as_of),
@@ -436,6 +441,7 @@ pub async fn advance(conn: &mut PgConnection, job: &Job, step: Move, holder: &st
         job.state.as_str(),
         holder,
         patch.note,
+        uncounted,
     )
     .execute(conn)
     .await
@@ -454,7 +460,12 @@ pub struct TryAgain {
     pub message: String,
 }
 
-/// Leaves a claimed job where it is, to be tried again later; the attempt stays counted. A job whose loading failed
+/// How many tries an error takes back from the count.
+fn uncounted(kind: ErrorKind) -> i32 {
+    i32::from(!kind.counts())
+}
+
+/// Leaves a claimed job where it is, to be tried again later; the attempt stays counted where the error counts. A job whose loading failed
 /// goes back to `ready`, so that nobody takes it for one that is being loaded.
 pub async fn try_again(conn: &mut PgConnection, job: &Job, again: TryAgain, holder: &str) -> Result<(), Error> {
     let back = sqlx::query!(
@@ -462,7 +473,7 @@ pub async fn try_again(conn: &mut PgConnection, job: &Job, again: TryAgain, hold
         with back as (
             update impact_mirror.job
             set state = case when state = 'loading' then 'ready' else state end,
-                run_at = $3, error_kind = $4, error_message = $5,
+                run_at = $3, error_kind = $4, error_message = $5, attempts = greatest(attempts - $8, 0),
                 lease_holder = null, lease_token = null, lease_expires_at = null
             where id = $1 and lease_token = $2
             returning id, state
@@ -477,6 +488,7 @@ pub async fn try_again(conn: &mut PgConnection, job: &Job, again: TryAgain, hold
         again.message,
         job.state.as_str(),
         holder,
+        uncounted(again.kind),
     )
     .execute(conn)
     .await
@@ -608,6 +620,8 @@ pub async fn next_due_at(
         select min(greatest(j.run_at, j.lease_expires_at))
         from impact_mirror.job j
         join impact_mirror.account a on a.name = j.account and a.paused_since is null
+        join impact_mirror.export_account ea
+            on ea.export = j.export and ea.account = j.account and ea.paused_since is null
         where j.state = any($1) and j.account = any($2) and j.export = any($3)
         "#,
         &states,

@@ -122,10 +122,10 @@ pub async fn close(
     Ok(closed_until)
 }
 
-/// Forgets the count of 429s after a call that was let through.
+/// Forgets the count of 429s after a call that was let through. One that went out before the bucket closed proves nothing.
 pub async fn reopen(conn: &mut PgConnection, account: &AccountName, bucket: Bucket) -> Result<(), Error> {
     sqlx::query!(
-        "update impact_mirror.bucket set throttles = 0, closed_until = null where account = $1 and bucket = $2 and throttles > 0",
+        "update impact_mirror.bucket set throttles = 0, closed_until = null where account = $1 and bucket = $2 and throttles > 0 and closed_until <= now()",
         account.as_str(),
         bucket.as_str(),
     )

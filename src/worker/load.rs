@@ -15,6 +15,7 @@ use crate::error_chain::Chain;
 use crate::export::{Bucket, ExportName, Source};
 use crate::impact::{Download, RemoteJobId};
 use crate::job::Job;
+use crate::job::decide::is_short;
 use crate::mirror::{self, Target};
 use crate::retry::ErrorKind;
 use crate::spool::SpoolFile;
@@ -39,6 +40,12 @@ impl MetaData {
 }
 
 pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
+    attempt(context, job, None).await
+}
+
+/// Fetches and loads. A file with fewer rows than impact.com speaks of is fetched once more, and believed only where
+/// that is the one that was `doubted`.
+async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Result<(), store::Error> {
     let started_at = Clock.now();
     if !may_call(context, job, "download").await? {
         return Ok(());
@@ -50,7 +57,7 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
     };
     let export = &context.settings.exports[&job.export];
     let kinds = metadata(context, job, export).await?;
-    let loaded = load(context, job, export, &kinds, &file, started_at).await;
+    let loaded = load(context, job, export, &kinds, &file, started_at, doubted).await;
     match loaded {
         Ok(counts) => {
             tracing::info!(
@@ -67,6 +74,11 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
             context.wakes.plan.notify_one();
             Ok(())
         }
+        Err(Failed::Short(short)) if doubted.is_none() => {
+            tracing::warn!(error = %short, "the file may be cut off; fetching it once more");
+            Box::pin(attempt(context, job, Some(file.sha256))).await
+        }
+        Err(Failed::Short(short)) => settle(context, job, Failure::ours(ErrorKind::BadFile, &short)).await,
         Err(Failed::Load(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
         Err(Failed::Store(error)) if error.is_lease_lost() => Err(error),
         Err(Failed::Store(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
@@ -132,7 +144,16 @@ async fn metadata(
     Ok(context.metadata.keep(&job.export, kinds))
 }
 
+/// A file with fewer rows than impact.com says that it wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("the file has {rows} rows, and impact.com speaks of {told}")]
+struct Short {
+    rows: u64,
+    told: u64,
+}
+
 enum Failed {
+    Short(Short),
     Load(mirror::Error),
     Store(store::Error),
 }
@@ -151,6 +172,7 @@ async fn load(
     kinds: &BTreeMap<String, ColumnKind>,
     file: &SpoolFile,
     started_at: chrono::DateTime<chrono::Utc>,
+    doubted: Option<[u8; 32]>,
 ) -> Result<Counts, Failed> {
     let account = &context.settings.accounts[&job.account];
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
@@ -192,6 +214,10 @@ async fn load(
         };
         (counts, Some(report.rows_per_day))
     };
+    if is_short(job, counts.read) && doubted != Some(file.sha256) {
+        let told = job.records_processed.unwrap_or_default();
+        return Err(Failed::Short(Short { rows: counts.read, told }));
+    }
     store::load::finish(&mut tx, load_id, &counts).await?;
     let as_of = job.as_of.or(job.submitted_at).unwrap_or(started_at);
     store::load::fill_cells(&mut tx, job, rows_per_day.as_ref(), as_of, account.time_zone, &export.refresh).await?;

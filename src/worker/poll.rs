@@ -35,6 +35,7 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
         remote_percent: remote.percent,
         records_processed: remote.records_processed,
     };
+    store::quota::reopen(&mut tx, &job.account, Bucket::Requests).await?;
     store::job::keep_poll(&mut tx, job, &polled).await?;
     match next {
         AfterPoll::PollAgain { at } => store::job::poll_again(&mut tx, job, at).await?,

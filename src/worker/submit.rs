@@ -113,7 +113,7 @@ async fn replay_refused(context: &Context, job: &Job, error: &impact::Error) -> 
 
 /// Somebody else replayed the job a moment ago: its run serves us too, and is as new as its beginning.
 async fn follow_running(context: &Context, job: &Job, running: &RemoteJob) -> Result<(), store::Error> {
-    let as_of = running.started_at.or(running.created_at);
+    let as_of = running.started_at.or(running.created_at).map(|at| at.min(context.now()));
     let id = running.id.as_str().to_owned();
     follow(context, job, Followed { id, asked_at: None, as_of, note: "it was under way already" }).await
 }
@@ -161,22 +161,41 @@ enum Found {
     Settled,
 }
 
-async fn find_in_list(context: &Context, job: &Job) -> Result<Found, store::Error> {
+/// Around the time of an order, its remote job is looked for.
+const LIST_MARGIN: TimeDelta = TimeDelta::hours(1);
+
+/// The remote jobs from around the order, and how far their clock is ahead of ours; `skew` is what is known of that before.
+/// `None`: the look itself failed, and that was written.
+async fn list(
+    context: &Context,
+    job: &Job,
+    skew: TimeDelta,
+) -> Result<Option<(Vec<RemoteJob>, TimeDelta)>, store::Error> {
     if !may_call(context, job, "jobs").await? {
-        return Ok(Found::Settled);
+        return Ok(None);
     }
     let now = context.now();
-    let submitted_at = job.submitted_at.unwrap_or(now);
-    let listed = context.client(&job.account).jobs(submitted_at - TimeDelta::hours(1), now + TimeDelta::hours(1)).await;
-    let answer = match listed {
-        Ok(answer) => answer,
+    let (from, to) = (job.submitted_at.unwrap_or(now) - LIST_MARGIN, now + LIST_MARGIN);
+    match context.client(&job.account).jobs(from + skew, to + skew).await {
+        Ok(answer) => {
+            let skew = answer.server_date.map_or(TimeDelta::zero(), |date| date - now);
+            Ok(Some((answer.value, skew)))
+        }
         Err(error) => {
             settle(context, job, Failure::call(&error, Bucket::Requests)).await?;
-            return Ok(Found::Settled);
+            Ok(None)
         }
-    };
-    let skew = answer.server_date.map_or(TimeDelta::zero(), |date| date - now);
-    let ours: Vec<RemoteJob> = answer.value.into_iter().filter(|remote| could_be(job, remote)).collect();
+    }
+}
+
+async fn find_in_list(context: &Context, job: &Job) -> Result<Found, store::Error> {
+    let Some((mut listed, mut skew)) = list(context, job, TimeDelta::zero()).await? else { return Ok(Found::Settled) };
+    if skew.abs() > LIST_MARGIN / 2 {
+        // Their clock is so far from ours that the list may have left the job out.
+        let Some(again) = list(context, job, skew).await? else { return Ok(Found::Settled) };
+        (listed, skew) = again;
+    }
+    let ours: Vec<RemoteJob> = listed.into_iter().filter(|remote| could_be(job, remote)).collect();
     let ids: Vec<String> = ours.iter().map(|remote| remote.id.as_str().to_owned()).collect();
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let known = store::job::known_remote(&mut conn, &job.account, &ids).await?;
@@ -234,6 +253,7 @@ struct Followed {
 async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), store::Error> {
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    store::quota::reopen(&mut tx, &job.account, job.bucket).await?;
     store::job::remember_remote(&mut tx, &job.account, &followed.id, &job.request).await?;
     let waiting = Move::Waiting {
         remote_job_id: followed.id,

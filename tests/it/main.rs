@@ -10,6 +10,8 @@ mod cli;
 mod config;
 /// The embedded Postgres: started, joined, stopped, left behind.
 mod embedded;
+/// The engine in this process, against the simulator: what lands, what it costs, what happens when things go wrong.
+mod engine;
 /// The map of the modules.
 mod floors;
 /// The page, the probes and the metrics, on a real port and database.

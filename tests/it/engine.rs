@@ -1,0 +1,25 @@
+//! The engine, started in the test, between a simulated impact.com and a real Postgres.
+
+/// The mirrored tables held against what a perfect export would hold.
+mod truth;
+/// A sandbox, a database and a configuration for one test.
+mod world;
+
+/// Quota, and replicas that share it.
+mod budget;
+/// A configuration that changes between two starts.
+mod changes;
+/// What the bookkeeping refuses.
+mod constraints;
+/// Results that do not arrive whole.
+mod downloads;
+/// Orders whose reply is lost, remote jobs that die, results that are gone.
+mod orders;
+/// What lands, persona by persona, and what restates it.
+mod personas;
+/// 401, 403, 404 and 429.
+mod refusals;
+/// The open questions about the real API, one answer at a time.
+mod switches;
+/// The views that people build on.
+mod views;

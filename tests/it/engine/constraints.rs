@@ -1,0 +1,187 @@
+//! Every named constraint of the bookkeeping, and what it refuses.
+
+use std::collections::BTreeSet;
+
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::support::database::migrated;
+
+const SEED: &str = "
+    insert into impact_mirror.account (name, persona, time_zone) values ('a', 'brand', 'UTC');
+    insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
+        values ('e', 'report_export', 'impact.e', '1 day', '[]');
+    insert into impact_mirror.export_account (export, account) values ('e', 'a');
+    insert into impact_mirror.feed (export, account, program, since, include_today) values ('e', 'a', '1', '2026-01-01', true);
+    insert into impact_mirror.bucket (account, bucket, \"limit\", window_length) values ('a', 'requests', 10, '1 hour');
+    insert into impact_mirror.charge (account, bucket, at, cost, call) values ('a', 'requests', now(), 1, 'job');
+    insert into impact_mirror.job (export, account, program, from_day, to_day, reason, priority, bucket, request,
+        wanted_after, run_at, created_at)
+        values ('e', 'a', '1', '2026-01-01', '2026-01-03', 'fresh', 0, 'report_export', '{}', now(), now(), now());
+    insert into impact_mirror.job (export, account, program, from_day, to_day, reason, priority, bucket, request, state,
+        submitted_at, wanted_after, run_at, created_at)
+        values ('e', 'a', '1', '2026-02-01', '2026-02-01', 'fresh', 0, 'report_export', '{}', 'submitting', now(), now(), now(), now());
+    insert into impact_mirror.job_event (job_id, at, to_state, holder) values (1, now(), 'planned', 'me');
+    insert into impact_mirror.remote_job (account, id, request, created_at) values ('a', 'r', '{}', now());
+    insert into impact_mirror.manual_request (export, account, program, from_day, to_day, kind, requested_at)
+        values ('e', 'a', '1', '2026-01-01', '2026-01-01', 'refresh', now());
+    insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256, file_bytes, started_at,
+        committed_at) values (1, 'e', 'a', '1', '2026-01-01', '2026-01-01', '', 0, now(), now());
+    insert into impact_mirror.rejected_row (load_id, line, reason, raw) values (1, 2, 'bad', 'x');
+    insert into impact_mirror.restated_column (load_id, column_name, rows_changed) values (1, 'c', 1);
+    insert into impact_mirror.mirrored_column (export, column_name, source_name, kind, origin, first_seen_at)
+        values ('e', 'c', 'C', 'text', 'data', now());
+    insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id)
+        values ('e', 'a', '1', '2026-01-01', 0, now(), now(), 1);
+";
+
+/// A constraint, and a statement that it refuses.
+const REFUSED: &[(&str, &str)] = &[
+    ("account_pkey", "insert into impact_mirror.account (name, persona, time_zone) values ('a', 'brand', 'UTC')"),
+    ("account_persona_known", "update impact_mirror.account set persona = 'merchant'"),
+    ("account_paused_says_why", "update impact_mirror.account set paused_since = now(), paused_reason = 'because'"),
+    ("export_pkey", "insert into impact_mirror.export select * from impact_mirror.export"),
+    ("export_bucket_known", "update impact_mirror.export set bucket = 'requests'"),
+    ("export_account_pkey", "insert into impact_mirror.export_account select * from impact_mirror.export_account"),
+    ("export_account_paused_says_why", "update impact_mirror.export_account set paused_since = now()"),
+    ("feed_pkey", "insert into impact_mirror.feed select * from impact_mirror.feed"),
+    (
+        "job_pkey",
+        "insert into impact_mirror.job (id, export, account, from_day, to_day, reason, priority, bucket, request, \
+         wanted_after, run_at, created_at) overriding system value \
+         select id, export, account, from_day, to_day, reason, priority, bucket, request, wanted_after, run_at, created_at \
+         from impact_mirror.job where id = 1",
+    ),
+    ("job_state_known", "update impact_mirror.job set state = 'lost' where id = 1"),
+    ("job_reason_known", "update impact_mirror.job set reason = 'whim'"),
+    ("job_bucket_known", "update impact_mirror.job set bucket = 'requests'"),
+    ("job_window_in_order", "update impact_mirror.job set to_day = from_day - 1"),
+    ("job_final_iff_finished", "update impact_mirror.job set finished_at = now() where id = 1"),
+    ("job_final_iff_finished", "update impact_mirror.job set state = 'cancelled' where id = 1"),
+    ("job_ordered_has_time", "update impact_mirror.job set submitted_at = null where id = 2"),
+    ("job_waiting_has_remote_id", "update impact_mirror.job set state = 'waiting' where id = 2"),
+    ("job_loaded_iff_load", "update impact_mirror.job set load_id = 1 where id = 1"),
+    (
+        "job_loaded_iff_load",
+        "update impact_mirror.job set state = 'loaded', remote_job_id = 'r', finished_at = now() where id = 2",
+    ),
+    (
+        "job_load_fkey",
+        "update impact_mirror.job set state = 'loaded', remote_job_id = 'r', finished_at = now(), load_id = 9 where id = 2",
+    ),
+    (
+        "job_failed_says_why",
+        "update impact_mirror.job set state = 'failed', finished_at = now(), error_kind = 'remote' where id = 1",
+    ),
+    ("job_lease_whole", "update impact_mirror.job set lease_holder = 'me', lease_expires_at = now() where id = 1"),
+    (
+        "job_final_has_no_lease",
+        "update impact_mirror.job set state = 'cancelled', finished_at = now(), lease_holder = 'me', \
+         lease_token = gen_random_uuid(), lease_expires_at = now() where id = 1",
+    ),
+    (
+        "job_one_submission_under_way",
+        "update impact_mirror.job set state = 'submitting', submitted_at = now() where id = 1",
+    ),
+    (
+        "job_event_pkey",
+        "insert into impact_mirror.job_event overriding system value select * from impact_mirror.job_event",
+    ),
+    (
+        "open_cell_pkey",
+        "insert into impact_mirror.job (export, account, program, from_day, to_day, reason, priority, bucket, request, \
+         wanted_after, run_at, created_at) \
+         select export, account, program, to_day, to_day + 5, reason, priority, bucket, request, wanted_after, run_at, \
+         created_at from impact_mirror.job where id = 1",
+    ),
+    ("remote_job_pkey", "insert into impact_mirror.remote_job select * from impact_mirror.remote_job"),
+    (
+        "manual_request_pkey",
+        "insert into impact_mirror.manual_request overriding system value select * from impact_mirror.manual_request",
+    ),
+    ("manual_request_kind_known", "update impact_mirror.manual_request set kind = 'wish'"),
+    ("manual_request_window_in_order", "update impact_mirror.manual_request set to_day = from_day - 1"),
+    ("load_pkey", "insert into impact_mirror.load overriding system value select * from impact_mirror.load"),
+    ("load_every_row_accounted_for", "update impact_mirror.load set rows_read = 3, rows_inserted = 2"),
+    ("rejected_row_pkey", "insert into impact_mirror.rejected_row select * from impact_mirror.rejected_row"),
+    ("restated_column_pkey", "insert into impact_mirror.restated_column select * from impact_mirror.restated_column"),
+    (
+        "mirrored_column_pkey",
+        "insert into impact_mirror.mirrored_column select export, column_name, 'D', kind, origin, first_seen_at \
+         from impact_mirror.mirrored_column",
+    ),
+    (
+        "mirrored_column_source_once",
+        "insert into impact_mirror.mirrored_column select export, 'd', source_name, kind, origin, first_seen_at \
+         from impact_mirror.mirrored_column",
+    ),
+    ("mirrored_column_kind_known", "update impact_mirror.mirrored_column set kind = 'float'"),
+    ("mirrored_column_origin_known", "update impact_mirror.mirrored_column set origin = 'guess'"),
+    ("cell_pkey", "insert into impact_mirror.cell select * from impact_mirror.cell"),
+    ("cell_loaded_whole", "update impact_mirror.cell set as_of = null"),
+    ("cell_loaded_whole", "update impact_mirror.cell set rows = null"),
+    ("cell_failed_whole", "update impact_mirror.cell set failed_at = now()"),
+    ("cell_says_something", "update impact_mirror.cell set rows = null, loaded_at = null, as_of = null, job_id = null"),
+    ("bucket_pkey", "insert into impact_mirror.bucket select * from impact_mirror.bucket"),
+    ("bucket_known", "update impact_mirror.bucket set bucket = 'catalogs'"),
+    ("bucket_limit_not_negative", "update impact_mirror.bucket set \"limit\" = -1"),
+    ("charge_pkey", "insert into impact_mirror.charge overriding system value select * from impact_mirror.charge"),
+    ("charge_bucket_fkey", "update impact_mirror.charge set bucket = 'click_export'"),
+];
+
+#[tokio::test]
+async fn every_constraint_refuses_what_it_is_there_for() {
+    let database = migrated().await;
+    sqlx::raw_sql(SEED).execute(database.pool()).await.unwrap();
+    for (constraint, statement) in REFUSED {
+        let mut tx = database.pool().begin().await.unwrap();
+        let error = sqlx::raw_sql(AssertSqlSafe(*statement)).execute(&mut *tx).await.err();
+        let refused_by = error.as_ref().and_then(|error| error.as_database_error()?.constraint());
+        assert_eq!(refused_by, Some(*constraint), "{statement}: {error:?}");
+    }
+    assert_eq!(names(database.pool()).await, REFUSED.iter().map(|(name, _)| (*name).to_owned()).collect());
+}
+
+/// All constraints and unique indexes but plain references, which Postgres names.
+async fn names(pool: &PgPool) -> BTreeSet<String> {
+    let names: Vec<String> = sqlx::query_scalar(
+        "select conname::text from pg_constraint
+         where connamespace = 'impact_mirror'::regnamespace
+           and (contype in ('c', 'p', 'u') or conname in ('job_load_fkey', 'charge_bucket_fkey'))
+         union
+         select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
+         where c.relnamespace = 'impact_mirror'::regnamespace and i.indisunique",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    names.into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_job_holds_its_cells_open_until_its_end_whatever_that_is() {
+    let database = migrated().await;
+    sqlx::raw_sql(SEED).execute(database.pool()).await.unwrap();
+    let open = async || -> Vec<String> {
+        sqlx::query_scalar("select concat_ws(' ', job_id, day) from impact_mirror.open_cell order by job_id, day")
+            .fetch_all(database.pool())
+            .await
+            .unwrap()
+    };
+    let first = ["1 2026-01-01", "1 2026-01-02", "1 2026-01-03", "2 2026-02-01"];
+    assert_eq!(open().await, first);
+    let step = "update impact_mirror.job set state = 'waiting', remote_job_id = 'r' where id = 2";
+    sqlx::raw_sql(step).execute(database.pool()).await.unwrap();
+    assert_eq!(open().await, first, "a step is no end");
+    let ends = "update impact_mirror.job set state = 'cancelled', finished_at = now() where id = 1;
+                update impact_mirror.job set state = 'failed', finished_at = now(), error_kind = 'remote', error_message = 'x'
+                where id = 2";
+    sqlx::raw_sql(ends).execute(database.pool()).await.unwrap();
+    assert!(open().await.is_empty());
+    // And the days are free for another job.
+    let again = "insert into impact_mirror.job (export, account, program, from_day, to_day, reason, priority, bucket, request,
+                     wanted_after, run_at, created_at)
+                 select export, account, program, from_day, to_day, reason, priority, bucket, request, wanted_after, run_at,
+                     created_at from impact_mirror.job where id = 1";
+    sqlx::raw_sql(again).execute(database.pool()).await.unwrap();
+    assert_eq!(open().await.len(), 3);
+}
