@@ -8,6 +8,8 @@ mod support;
 mod config;
 /// The embedded Postgres: started, joined, stopped, left behind.
 mod embedded;
+/// Two processes and one job, in any order of events.
+mod fencing;
 /// The map of the modules.
 mod floors;
 /// The client, against servers that answer precise bytes.
