@@ -97,7 +97,7 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
         }
     }
     tx.commit().await.map_err(store::failed("commit the outcome of a step"))?;
-    context.wakes.plan.notify_one();
+    context.wakes.all();
     Ok(())
 }
 

@@ -1,26 +1,26 @@
 //! Everything that needs more than one module, or a server: one binary, so that it is linked once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-/// What the other tests stand on: a database, a place for state.
+/// What the other tests stand on: a database, a place for state, a running daemon.
 mod support;
 
-/// The command line, through the real binary.
+/// The command line: helps, exit codes, JSON.
 mod cli;
 /// The configuration: what is taken and what is refused.
 mod config;
 /// The embedded Postgres: started, joined, stopped, left behind.
 mod embedded;
-/// The engine in this process, against the simulator: what lands, what it costs, what happens when things go wrong.
+/// The engine in this process, against the simulator and a real database.
 mod engine;
 /// The map of the modules.
 mod floors;
-/// The page, the probes and the metrics, on a real port and database.
+/// The HTTP face: page, probes, metrics.
 mod http;
 /// The client, against servers that answer precise bytes.
 mod impact;
 /// The loader, on a real Postgres.
 mod mirror;
-/// Restarts of the real process: killed, stopped, frozen, cut off.
+/// The real process, killed, stopped, frozen and cut off, and started again.
 mod restart;
 /// The simulator of impact.com, spoken to by a plain HTTP client.
 mod sandbox;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use impact_mirror::sandbox::{FaultKind, Point};
+use impact_mirror::sandbox::{Fault, FaultKind, Point};
 
 use super::{QUICK, ask_again, ask_again_for};
 use crate::support::daemon::{Scene, eventually, still};
@@ -34,6 +34,19 @@ async fn a_daemon_whose_connections_are_cut_goes_on_by_itself() {
     scene.until("(select count(*) = 4 from impact_mirror.load)").await;
     scene.until_mirrored().await;
     scene.assert_mirrored().await;
+}
+
+#[tokio::test]
+async fn no_outcome_is_lost_to_a_dead_connection() {
+    let scene = Scene::new(still(QUICK)).await;
+    scene.sandbox.inject(Fault { on: Point::Submit, kind: FaultKind::Stall(0.5), times: 2, skip: 0 });
+    let _daemon = scene.run();
+    scene.until_hit().await;
+    cut(&scene).await;
+    scene.until_mirrored().await;
+    scene.assert_mirrored().await;
+    assert_eq!(takeovers(&scene).await, [""; 0]);
+    assert_eq!(scene.orders(), 2);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use chrono::TimeDelta;
 use impact_mirror::sandbox::{FaultKind, Point};
 use nix::sys::signal::Signal;
 use sqlx::Connection;
@@ -65,7 +66,7 @@ async fn a_load_frozen_inside_its_transaction_is_ended_and_made_again() {
     let scene = actions_alone(QUICK).await;
     let mut first = scene.run();
     scene.until_mirrored().await;
-    scene.sandbox.set_behaviour("row_order=random").unwrap();
+    scene.sandbox.advance(TimeDelta::hours(30)); // rows are changed, and so locked
     let mut conn = scene.pool().acquire().await.unwrap();
     let mut lock = conn.begin().await.unwrap();
     sqlx::raw_sql("lock table impact_mirror.cell in share mode").execute(&mut *lock).await.unwrap();

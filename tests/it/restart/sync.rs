@@ -38,11 +38,11 @@ async fn a_sync_that_was_killed_is_finished_by_the_next() {
 async fn too_small_a_quota_ends_with_3() {
     let wishes = Wishes {
         exports: &[Mirrored::Clicks],
-        account: "quota = { click_export_per_day = 0 }",
+        account: "quota = { click_export_per_day = 1 }",
         programs: "[1000, 2000]",
         ..Wishes::default()
     };
-    let scene = Scene::with(still(QUICK), Wishes { account: "quota = { click_export_per_day = 1 }", ..wishes }).await;
+    let scene = Scene::with(still(QUICK), wishes).await;
     assert_eq!(sync(&scene).await, Some(3));
     assert_eq!(scene.orders(), 1);
     assert_eq!(sync(&scene).await, Some(3));
