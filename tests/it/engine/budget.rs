@@ -54,7 +54,9 @@ async fn two_replicas_order_and_load_every_window_once() {
     let bells = [std::sync::Arc::clone(&one.context().wakes), std::sync::Arc::clone(&other.context().wakes)];
     let ring = async {
         loop {
-            bells.iter().for_each(|bells| bells.all());
+            for bells in &bells {
+                bells.all();
+            }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };

@@ -141,6 +141,7 @@ async fn a_read_from_before_a_replay_is_not_taken_for_its_end() {
     for reads in [1, 2] {
         let mut options = options();
         options.behaviours.set(&format!("stale_reads_after_replay={reads}")).unwrap();
+        options.job_duration = std::time::Duration::from_millis(600); // the stale reads come while it runs
         let world = World::with(options).await;
         let settings = world.settings(&actions(3));
         world.sync(&settings).await;

@@ -93,10 +93,10 @@ impl World {
     /// `sync` with an engine that was started before.
     pub async fn finish(&self, engine: Engine) -> SyncReport {
         let syncing = app::sync(engine, &self.mirror, CancellationToken::new(), |_| {});
-        match tokio::time::timeout(PATIENCE, syncing).await {
-            Ok(report) => report.unwrap(),
-            Err(_) => panic!("the sync does not end; its jobs:\n{}", self.jobs().await.join("\n")),
-        }
+        let Ok(report) = tokio::time::timeout(PATIENCE, syncing).await else {
+            panic!("the sync does not end; its jobs:\n{}", self.jobs().await.join("\n"));
+        };
+        report.unwrap()
     }
 
     /// `sync` where every pause of a job is cut short.
@@ -129,7 +129,7 @@ impl World {
     /// Asks for all days of all exports to be read again.
     pub async fn request_refresh_of_all(&self, settings: &Settings) {
         for (name, export) in &settings.exports {
-            let last = if export.include_today { 0 } else { 1 };
+            let last = u64::from(!export.include_today);
             self.request_refresh(name.as_str(), export.since, days_ago(last)).await;
         }
     }
@@ -181,9 +181,9 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, looking).await.is_err() {
-            panic!("{statement} is never {expected}; the jobs:\n{}", self.jobs().await.join("\n"));
-        }
+        let found = tokio::time::timeout(PATIENCE, looking).await;
+        let jobs = self.jobs().await.join("\n");
+        assert!(found.is_ok(), "{statement} is never {expected}; the jobs:\n{jobs}");
     }
 
     pub async fn execute(&self, statement: &str) {
