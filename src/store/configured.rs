@@ -1,5 +1,7 @@
 //! What is configured, written into tables so that views, people and other replicas can read it.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
@@ -18,11 +20,12 @@ pub async fn sync(conn: &mut PgConnection, settings: &Settings) -> Result<(), Er
         .execute(&mut *tx)
         .await
         .map_err(failed("lock the configuration"))?;
+    let zones = read_zones(&mut tx).await?;
     for account in settings.accounts.values() {
         write_account(&mut tx, account).await?;
     }
     for export in settings.exports.values() {
-        write_export(&mut tx, export, settings).await?;
+        write_export(&mut tx, export, settings, &zones).await?;
     }
     let accounts: Vec<String> = settings.accounts.keys().map(|name| name.as_str().to_owned()).collect();
     let exports: Vec<String> = settings.exports.keys().map(|name| name.as_str().to_owned()).collect();
@@ -44,6 +47,15 @@ pub async fn sync(conn: &mut PgConnection, settings: &Settings) -> Result<(), Er
     .map_err(failed("retire feeds"))?;
     call_off_retired(&mut tx).await?;
     tx.commit().await.map_err(failed("commit the configuration"))
+}
+
+/// The zones that cells were worked out with, by account.
+async fn read_zones(conn: &mut PgConnection) -> Result<HashMap<AccountName, String>, Error> {
+    let rows = sqlx::query!(r#"select name as "name: AccountName", time_zone from impact_mirror.account"#)
+        .fetch_all(conn)
+        .await
+        .map_err(failed("read time zones"))?;
+    Ok(rows.into_iter().map(|row| (row.name, row.time_zone)).collect())
 }
 
 async fn write_account(conn: &mut PgConnection, account: &Account) -> Result<(), Error> {
@@ -80,7 +92,12 @@ async fn write_account(conn: &mut PgConnection, account: &Account) -> Result<(),
     Ok(())
 }
 
-async fn write_export(conn: &mut PgConnection, export: &Export, settings: &Settings) -> Result<(), Error> {
+async fn write_export(
+    conn: &mut PgConnection,
+    export: &Export,
+    settings: &Settings,
+    old_zones: &HashMap<AccountName, String>,
+) -> Result<(), Error> {
     let old_rules = sqlx::query_scalar!(
         r#"select refresh as "refresh: Json<Vec<RefreshRule>>" from impact_mirror.export where name = $1"#,
         export.name.as_str(),
@@ -119,7 +136,9 @@ async fn write_export(conn: &mut PgConnection, export: &Export, settings: &Setti
         if let Some(programs) = listed_programs(export, account) {
             write_feeds(conn, export, name, &programs).await?;
         }
-        if old_rules.as_ref().is_some_and(|old| old.0 != export.refresh) {
+        let has_new_rules = old_rules.as_ref().is_some_and(|old| old.0 != export.refresh);
+        let has_new_zone = old_zones.get(name).is_some_and(|zone| zone != account.time_zone.name());
+        if has_new_rules || has_new_zone {
             apply_rules(conn, export, account).await?;
         }
     }
@@ -226,11 +245,14 @@ async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account
         .iter()
         .map(|cell| plan::next_refresh_at(account.time_zone, cell.day, cell.as_of, &export.refresh))
         .collect();
+    let complete: Vec<bool> =
+        cells.iter().map(|cell| plan::is_complete(account.time_zone, cell.day, cell.as_of)).collect();
     sqlx::query!(
         r#"
         update impact_mirror.cell c
-        set next_refresh_at = new.next_refresh_at
-        from unnest($3::text[], $4::date[], $5::timestamptz[]) as new (program, day, next_refresh_at)
+        set next_refresh_at = new.next_refresh_at, complete = new.complete
+        from unnest($3::text[], $4::date[], $5::timestamptz[], $6::boolean[])
+            as new (program, day, next_refresh_at, complete)
         where c.export = $1 and c.account = $2 and c.program = new.program and c.day = new.day
         "#,
         export.name.as_str(),
@@ -238,6 +260,7 @@ async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account
         &programs,
         &days,
         &refresh as &[Option<DateTime<Utc>>],
+        &complete,
     )
     .execute(conn)
     .await

@@ -7,7 +7,9 @@ pub mod coverage;
 pub mod job;
 pub mod load;
 pub mod quota;
+pub mod remote;
 pub mod status;
+pub mod transition;
 pub mod wake;
 
 use std::time::Duration;

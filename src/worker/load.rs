@@ -20,8 +20,8 @@ use crate::mirror::{self, Target};
 use crate::retry::ErrorKind;
 use crate::spool::SpoolFile;
 use crate::store;
-use crate::store::job::{Move, TryAgain};
 use crate::store::load::{Counts, File};
+use crate::store::transition::{Move, TryAgain};
 
 /// What MetaData says of the columns of each export; asked once, for a table that is not there yet.
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ async fn not_ready(context: &Context, job: &Job) -> Result<(), store::Error> {
     let message = "impact.com says that the result is not ready, though it was".to_owned();
     let again = TryAgain { run_at: soon(context, pause), kind: ErrorKind::Remote, message };
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    store::job::try_again(&mut conn, job, again, context.holder()).await
+    store::transition::try_again(&mut conn, job, again, context.holder()).await
 }
 
 /// Column types from MetaData, for a report whose table is yet to be made.
@@ -221,7 +221,7 @@ async fn load(
     store::load::finish(&mut tx, load_id, &counts).await?;
     let as_of = job.as_of.or(job.submitted_at).unwrap_or(started_at);
     store::load::fill_cells(&mut tx, job, rows_per_day.as_ref(), as_of, account.time_zone, &export.refresh).await?;
-    store::job::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;
+    store::transition::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit a load"))?;
     Ok(counts)
 }

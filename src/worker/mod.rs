@@ -273,7 +273,7 @@ async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
 
 async fn give_back(context: &Context, job: &Job) -> Result<(), store::Error> {
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    store::job::hand_back(&mut conn, job, context.holder()).await
+    store::transition::hand_back(&mut conn, job, context.holder()).await
 }
 
 async fn heartbeat(context: Arc<Context>, stop: Stop) {
@@ -297,7 +297,7 @@ async fn heartbeat(context: Arc<Context>, stop: Stop) {
         }
         let renewed = async {
             let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-            store::job::heartbeat(&mut conn, &leases, context.worker.lease).await
+            store::transition::heartbeat(&mut conn, &leases, context.worker.lease).await
         };
         if let Err(error) = renewed.instrument(tracing::info_span!("heartbeat")).await {
             tracing::warn!(error = %Chain(&error), "cannot renew leases");

@@ -13,7 +13,7 @@ use crate::job::decide::{AfterError, OrderBy, after_error};
 use crate::job::{Job, JobState};
 use crate::retry::ErrorKind;
 use crate::store;
-use crate::store::job::{Move, OrderAgain, TryAgain};
+use crate::store::transition::{Move, OrderAgain, TryAgain};
 
 /// A job claimed so often at one state, without even an error to show, takes its worker down with it.
 pub(super) const HOPELESS_ATTEMPTS: u32 = 12;
@@ -112,9 +112,9 @@ async fn put_off(
     if job.state == JobState::Submitting && !job.resumed && !is_unknown {
         let TryAgain { run_at, kind, message } = again;
         let back = Move::Planned { order: None, run_at, kind: Some(kind), why: message };
-        return store::job::advance(conn, job, back, holder).await;
+        return store::transition::advance(conn, job, back, holder).await;
     }
-    store::job::try_again(conn, job, again, holder).await
+    store::transition::try_again(conn, job, again, holder).await
 }
 
 /// Sends the job back to be ordered by Replay, or by a new submission.
@@ -130,10 +130,10 @@ pub(super) async fn order_again(
     if by == OrderBy::Submission
         && let Some(remote_job_id) = &remote_job_id
     {
-        store::job::forget_remote(conn, &job.account, remote_job_id).await?;
+        store::remote::forget(conn, &job.account, remote_job_id).await?;
     }
     let order = Some(OrderAgain { by, remote_job_id });
-    store::job::advance(conn, job, Move::Planned { order, run_at: now, kind: None, why }, holder).await
+    store::transition::advance(conn, job, Move::Planned { order, run_at: now, kind: None, why }, holder).await
 }
 
 /// Ends the job and marks its cells.
@@ -145,7 +145,7 @@ pub(super) async fn give_up(
     holder: &str,
 ) -> Result<(), store::Error> {
     store::load::fail_cells(conn, job).await?;
-    store::job::advance(conn, job, Move::Failed { kind, message }, holder).await
+    store::transition::advance(conn, job, Move::Failed { kind, message }, holder).await
 }
 
 /// A panic is a failed attempt.
@@ -179,8 +179,13 @@ pub(super) async fn may_call(context: &Context, job: &Job, call: &'static str) -
     if let store::quota::Charged::No { until } = charged {
         let message = format!("the hourly requests of account {} are spent", job.account);
         let run_at = until + TimeDelta::milliseconds(100);
-        store::job::try_again(&mut tx, job, TryAgain { run_at, kind: ErrorKind::Throttled, message }, context.holder())
-            .await?;
+        store::transition::try_again(
+            &mut tx,
+            job,
+            TryAgain { run_at, kind: ErrorKind::Throttled, message },
+            context.holder(),
+        )
+        .await?;
     }
     tx.commit().await.map_err(store::failed("commit a charge"))?;
     Ok(charged == store::quota::Charged::Yes)

@@ -10,7 +10,7 @@ use crate::job::Job;
 use crate::job::decide::{AfterPoll, OrderBy, Seen, SeenStatus, after_poll};
 use crate::retry::ErrorKind;
 use crate::store;
-use crate::store::job::{Move, Polled};
+use crate::store::transition::{Move, Polled};
 
 pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
     if !may_call(context, job, "job").await? {
@@ -36,11 +36,11 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
         records_processed: remote.records_processed,
     };
     store::quota::reopen(&mut tx, &job.account, Bucket::Requests).await?;
-    store::job::keep_poll(&mut tx, job, &polled).await?;
+    store::transition::keep_poll(&mut tx, job, &polled).await?;
     match next {
-        AfterPoll::PollAgain { at } => store::job::poll_again(&mut tx, job, at).await?,
+        AfterPoll::PollAgain { at } => store::transition::poll_again(&mut tx, job, at).await?,
         AfterPoll::Ready { as_of, completed_at } => {
-            store::job::advance(&mut tx, job, Move::Ready { as_of, completed_at }, context.holder()).await?;
+            store::transition::advance(&mut tx, job, Move::Ready { as_of, completed_at }, context.holder()).await?;
         }
         AfterPoll::Replay { why } => {
             tracing::warn!(reason = why, "to be replayed");

@@ -12,7 +12,7 @@ use crate::job::Job;
 use crate::job::decide::{AfterLookup, OrderBy, SeenStatus, adopt_replay, adopt_submission};
 use crate::retry::ErrorKind;
 use crate::store;
-use crate::store::job::{Move, TryAgain};
+use crate::store::transition::{Move, TryAgain};
 
 /// The first look at a remote job follows its order by the shortest poll pause.
 fn first_poll_at(context: &Context) -> DateTime<Utc> {
@@ -56,7 +56,7 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
     }
     {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-        store::job::keep_replay_base(&mut conn, job, id.as_str(), seen.done_at).await?;
+        store::transition::keep_replay_base(&mut conn, job, id.as_str(), seen.done_at).await?;
     }
     let began = tokio::time::Instant::now();
     match client.replay(id).await {
@@ -146,7 +146,7 @@ async fn find_replay(context: &Context, job: &Job) -> Result<(), store::Error> {
             let message = "the reply to a Replay was lost; nothing moved yet".to_owned();
             let again = TryAgain { run_at: at, kind: ErrorKind::Transient, message };
             let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-            store::job::try_again(&mut conn, job, again, context.holder()).await
+            store::transition::try_again(&mut conn, job, again, context.holder()).await
         }
         // Where a Replay makes a new job, the old one never moves (impact-api §2.7).
         AfterLookup::OrderAgain => find_submission(context, job).await,
@@ -198,7 +198,7 @@ async fn find_in_list(context: &Context, job: &Job) -> Result<Found, store::Erro
     let ours: Vec<RemoteJob> = listed.into_iter().filter(|remote| could_be(job, remote)).collect();
     let ids: Vec<String> = ours.iter().map(|remote| remote.id.as_str().to_owned()).collect();
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    let known = store::job::known_remote(&mut conn, &job.account, &ids).await?;
+    let known = store::remote::known(&mut conn, &job.account, &ids).await?;
     let unknown: Vec<_> = ours
         .into_iter()
         .map(|remote| (remote.id.as_str().to_owned(), remote.created_at))
@@ -235,7 +235,7 @@ async fn back_to_planned(context: &Context, job: &Job) -> Result<(), store::Erro
         why: "no trace of the order at impact.com".to_owned(),
     };
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    store::job::advance(&mut conn, job, back, context.holder()).await?;
+    store::transition::advance(&mut conn, job, back, context.holder()).await?;
     context.wakes.submit.notify_one();
     Ok(())
 }
@@ -254,7 +254,7 @@ async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), 
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     store::quota::reopen(&mut tx, &job.account, job.bucket).await?;
-    store::job::remember_remote(&mut tx, &job.account, &followed.id, &job.request).await?;
+    store::remote::remember(&mut tx, &job.account, &followed.id, &job.request).await?;
     let waiting = Move::Waiting {
         remote_job_id: followed.id,
         submitted_remote_at: followed.asked_at,
@@ -262,7 +262,7 @@ async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), 
         run_at: first_poll_at(context),
         note: followed.note,
     };
-    store::job::advance(&mut tx, job, waiting, context.holder()).await?;
+    store::transition::advance(&mut tx, job, waiting, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit an order"))?;
     context.wakes.poll.notify_one();
     context.wakes.submit.notify_one();

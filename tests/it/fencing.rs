@@ -9,7 +9,8 @@ use impact_mirror::export::{Bucket, ExportName, ExportRequest, Program, Reason, 
 use impact_mirror::job::{Job, JobState};
 use impact_mirror::plan::Wanted;
 use impact_mirror::retry::ErrorKind;
-use impact_mirror::store::job::{self, Move, Step, TryAgain, Worker};
+use impact_mirror::store::job::{self, Step, Worker};
+use impact_mirror::store::transition::{self, Move, TryAgain};
 use impact_mirror::store::{self, load};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -165,16 +166,16 @@ async fn write(conn: &mut PgConnection, job: &Job, outcome: Outcome, holder: &st
         Outcome::Forward => forward(conn, job, now, holder).await,
         Outcome::BackToPlanned if job.state != JobState::Waiting => {
             let back = Move::Planned { order: None, run_at: now, kind: None, why: "a test".to_owned() };
-            job::advance(conn, job, back, holder).await
+            transition::advance(conn, job, back, holder).await
         }
         Outcome::BackToPlanned | Outcome::TryAgain => {
             let again = TryAgain { run_at: now, kind: ErrorKind::Transient, message: "a test".to_owned() };
-            job::try_again(conn, job, again, holder).await
+            transition::try_again(conn, job, again, holder).await
         }
-        Outcome::HandBack => job::hand_back(conn, job, holder).await,
+        Outcome::HandBack => transition::hand_back(conn, job, holder).await,
         Outcome::Heartbeat => {
             // Renewing nothing is no error: the step finds out when it writes.
-            let renewed = job::heartbeat(conn, &[job.lease], Duration::from_mins(10)).await?;
+            let renewed = transition::heartbeat(conn, &[job.lease], Duration::from_mins(10)).await?;
             assert!(renewed <= 1);
             keep(conn, job).await
         }
@@ -183,8 +184,8 @@ async fn write(conn: &mut PgConnection, job: &Job, outcome: Outcome, holder: &st
 
 /// A write in the middle of a step.
 async fn keep(conn: &mut PgConnection, job: &Job) -> Result<(), store::Error> {
-    let polled = job::Polled { remote_status: "RUNNING".to_owned(), remote_percent: None, records_processed: None };
-    job::keep_poll(conn, job, &polled).await
+    let polled = transition::Polled { remote_status: "RUNNING".to_owned(), remote_percent: None, records_processed: None };
+    transition::keep_poll(conn, job, &polled).await
 }
 
 async fn forward(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>, holder: &str) -> Result<(), store::Error> {
@@ -205,7 +206,7 @@ async fn forward(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>, holder:
         }
         other => panic!("nobody claims a job as {other}"),
     };
-    job::advance(&mut tx, job, step, holder).await?;
+    transition::advance(&mut tx, job, step, holder).await?;
     tx.commit().await.unwrap();
     Ok(())
 }

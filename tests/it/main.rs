@@ -12,6 +12,8 @@ mod config;
 mod embedded;
 /// The engine in this process, against the simulator and a real database.
 mod engine;
+/// Two holders on the same jobs: a write is taken if and only if the lease is held.
+mod fencing;
 /// The map of the modules.
 mod floors;
 /// The HTTP face: page, probes, metrics.

@@ -77,3 +77,20 @@ async fn a_program_that_is_added_is_loaded_and_one_that_is_removed_is_left_alone
     assert_eq!((world.orders(), world.calls("replay")), (3, 1), "the removed one is not read again");
     assert_eq!(world.query("select distinct _program from impact.actions order by 1").await, ["1000", "2000"]);
 }
+
+#[tokio::test]
+async fn another_time_zone_tells_anew_which_days_were_over() {
+    let world = World::new().await;
+    let mut settings = world.settings(&actions(3));
+    world.sync(&settings).await;
+    // Noon in UTC: in New York the day is not over then, on Kiritimati it has been for two hours.
+    world.execute("update impact_mirror.cell set as_of = (day + time '12:00') at time zone 'UTC'").await;
+    for (zone, complete) in [(chrono_tz::Pacific::Kiritimati, "true"), (chrono_tz::America::New_York, "false")] {
+        for account in settings.accounts.values_mut() {
+            account.time_zone = zone;
+        }
+        let engine = world.start(&settings).await;
+        engine.stop(std::time::Duration::from_secs(5)).await;
+        assert_eq!(world.query("select distinct complete::text from impact_mirror.cell").await, [complete], "{zone}");
+    }
+}

@@ -1,0 +1,175 @@
+use super::*;
+use crate::account::AccountName;
+use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Source, Window};
+use crate::job::{JobId, JobState};
+
+const POLICY: PollPolicy =
+    PollPolicy { first: Duration::from_secs(2), cap: Duration::from_mins(1), deadline: Duration::from_hours(6) };
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+fn job() -> Job {
+    let day = "2026-05-01".parse().expect("a day");
+    Job {
+        id: JobId(7),
+        lease: uuid::Uuid::nil(),
+        state: JobState::Waiting,
+        resumed: false,
+        export: ExportName::new("clicks"),
+        account: AccountName::new("acme"),
+        program: Program::new("1000"),
+        window: Window::day(day),
+        reason: Reason::Fresh,
+        bucket: Bucket::ClickExport,
+        request: ExportRequest {
+            source: Source::Clicks,
+            program: Program::new("1000"),
+            window: Window::day(day),
+            params: std::collections::BTreeMap::new(),
+        },
+        wanted_after: at("2026-05-02T04:00:00Z"),
+        replay_of: None,
+        remote_job_id: Some("r1".to_owned()),
+        remote_done_at: None,
+        replays: 0,
+        resubmits: 0,
+        polls: 0,
+        attempts: 1,
+        submitted_at: Some(at("2026-05-02T10:00:00Z")),
+        submitted_remote_at: Some(at("2026-05-02T10:00:00Z")),
+        as_of: None,
+        records_processed: None,
+    }
+}
+
+fn seen(status: SeenStatus) -> Seen {
+    Seen {
+        status,
+        created_at: Some(at("2026-05-02T10:00:00Z")),
+        started_at: Some(at("2026-05-02T10:00:01Z")),
+        done_at: Some(at("2026-05-02T10:01:00Z")),
+        message: String::new(),
+    }
+}
+
+#[test]
+fn a_completed_run_of_our_order_is_ready_as_of_the_order() {
+    let next = after_poll(&job(), &seen(SeenStatus::Completed), at("2026-05-02T10:02:00Z"), &POLICY);
+    assert_eq!(
+        next,
+        AfterPoll::Ready { as_of: at("2026-05-02T10:00:00Z"), completed_at: Some(at("2026-05-02T10:01:00Z")) }
+    );
+}
+
+#[test]
+fn an_old_run_that_answers_a_new_order_is_replayed_when_it_is_older_than_wanted() {
+    let mut old = seen(SeenStatus::Completed);
+    old.created_at = Some(at("2026-05-01T10:00:00Z"));
+    old.started_at = old.created_at;
+    let now = at("2026-05-02T10:02:00Z");
+    assert!(matches!(after_poll(&job(), &old, now, &POLICY), AfterPoll::Replay { .. }));
+
+    old.started_at = Some(at("2026-05-02T05:00:00Z"));
+    assert!(
+        matches!(after_poll(&job(), &old, now, &POLICY), AfterPoll::Ready { as_of, .. } if as_of == at("2026-05-02T05:00:00Z"))
+    );
+}
+
+#[test]
+fn the_age_of_an_old_run_is_told_by_the_clock_of_impact_com() {
+    let mut job = job();
+    job.submitted_remote_at = Some(at("2026-05-12T10:00:00Z")); // ten days ahead of us
+    let mut old = seen(SeenStatus::Completed);
+    old.created_at = Some(at("2026-05-11T10:00:00Z"));
+    old.started_at = old.created_at;
+    let next = after_poll(&job, &old, at("2026-05-02T10:02:00Z"), &POLICY);
+    assert!(matches!(next, AfterPoll::Replay { .. }), "a day old, and a day is too old: {next:?}");
+}
+
+#[test]
+fn a_stale_read_after_a_replay_is_not_taken_for_its_end() {
+    let mut replayed = job();
+    replayed.replay_of = Some("r1".to_owned());
+    replayed.remote_done_at = Some(at("2026-05-02T10:01:00Z"));
+    let now = at("2026-05-02T10:02:00Z");
+    let next = after_poll(&replayed, &seen(SeenStatus::Completed), now, &POLICY);
+    assert!(matches!(next, AfterPoll::PollAgain { .. }));
+
+    replayed.remote_done_at = Some(at("2026-05-01T10:01:00Z"));
+    let next = after_poll(&replayed, &seen(SeenStatus::Completed), now, &POLICY);
+    assert!(matches!(next, AfterPoll::Ready { .. }));
+}
+
+#[test]
+fn a_dead_remote_job_is_replayed_once_and_then_given_up_with_its_words() {
+    let mut dead = seen(SeenStatus::Dead);
+    dead.message = "Report too large".to_owned();
+    let now = at("2026-05-02T10:02:00Z");
+    assert!(matches!(after_poll(&job(), &dead, now, &POLICY), AfterPoll::Replay { .. }));
+    let mut replayed = job();
+    replayed.replays = 1;
+    let AfterPoll::GiveUp { kind, message } = after_poll(&replayed, &dead, now, &POLICY) else {
+        panic!("not given up")
+    };
+    assert_eq!(kind, ErrorKind::Remote);
+    assert!(message.contains("Report too large"));
+}
+
+#[test]
+fn an_error_is_waited_out_for_ninety_minutes() {
+    let trouble = Seen { done_at: None, ..seen(SeenStatus::Trouble) };
+    let next = after_poll(&job(), &trouble, at("2026-05-02T11:00:00Z"), &POLICY);
+    assert_eq!(next, AfterPoll::PollAgain { at: at("2026-05-02T11:02:00Z") });
+    let next = after_poll(&job(), &trouble, at("2026-05-02T11:31:00Z"), &POLICY);
+    assert!(matches!(next, AfterPoll::Replay { .. }));
+}
+
+#[test]
+fn a_job_that_never_ends_is_given_up_at_its_deadline() {
+    let running = Seen { done_at: None, ..seen(SeenStatus::UnderWay) };
+    let next = after_poll(&job(), &running, at("2026-05-02T16:00:00Z"), &POLICY);
+    assert!(matches!(next, AfterPoll::GiveUp { ref message, .. } if message.ends_with("within 6h")), "{next:?}");
+}
+
+#[test]
+fn an_expired_result_is_replayed_once_then_submitted_once_then_given_up() {
+    let now = at("2026-05-02T10:02:00Z");
+    let mut job = job();
+    let expired = |job: &Job| after_error(job, ErrorKind::Expired, None, now);
+    assert_eq!(expired(&job), AfterError::OrderAgain { by: OrderBy::Replay });
+    job.replays = 1;
+    assert_eq!(expired(&job), AfterError::OrderAgain { by: OrderBy::Submission });
+    job.resubmits = 1;
+    assert_eq!(expired(&job), AfterError::GiveUp);
+}
+
+#[test]
+fn a_lost_submission_is_adopted_only_when_there_is_one_candidate() {
+    let ours = ("new".to_owned(), Some(at("2026-05-02T10:00:03Z")));
+    let other = ("other".to_owned(), Some(at("2026-05-02T10:00:30Z")));
+    let before = ("before".to_owned(), Some(at("2026-05-02T09:59:00Z")));
+    let zero = TimeDelta::zero();
+    assert_eq!(adopt_submission(&job(), &[before.clone(), ours.clone()], zero), AfterLookup::Adopt("new".to_owned()));
+    assert_eq!(adopt_submission(&job(), &[ours.clone(), other], zero), AfterLookup::OrderAgain);
+    assert_eq!(adopt_submission(&job(), &[before], zero), AfterLookup::OrderAgain);
+    // Their clock is a minute ahead: the same job lies before our order.
+    assert_eq!(adopt_submission(&job(), &[ours], TimeDelta::minutes(1)), AfterLookup::OrderAgain);
+}
+
+#[test]
+fn a_lost_replay_is_looked_for_three_times_before_it_is_made_again() {
+    let mut job = job();
+    job.remote_done_at = Some(at("2026-05-02T10:01:00Z"));
+    let now = at("2026-05-02T10:05:00Z");
+    let still = seen(SeenStatus::Completed);
+    for attempts in 2..=3 {
+        job.attempts = attempts;
+        assert!(matches!(adopt_replay(&job, "r1", &still, now), AfterLookup::LookAgain { .. }));
+    }
+    job.attempts = 4;
+    assert_eq!(adopt_replay(&job, "r1", &still, now), AfterLookup::OrderAgain);
+    let running = Seen { done_at: None, ..seen(SeenStatus::UnderWay) };
+    assert_eq!(adopt_replay(&job, "r1", &running, now), AfterLookup::Adopt("r1".to_owned()));
+}
