@@ -63,7 +63,7 @@ fn html(status: StatusCode, page: &impl Template) -> Response {
 }
 
 #[derive(Template)]
-#[template(path = "message.html")]
+#[template(path = "message.html", config = "src/http/askama.toml")]
 struct Message<'a> {
     title: &'a str,
     text: &'a str,
@@ -77,7 +77,7 @@ impl Message<'_> {
 }
 
 #[derive(Template)]
-#[template(path = "status.html")]
+#[template(path = "status.html", config = "src/http/askama.toml")]
 struct StatusPage<'a> {
     title: String,
     at: Time,

@@ -184,7 +184,8 @@ async fn write(conn: &mut PgConnection, job: &Job, outcome: Outcome, holder: &st
 
 /// A write in the middle of a step.
 async fn keep(conn: &mut PgConnection, job: &Job) -> Result<(), store::Error> {
-    let polled = transition::Polled { remote_status: "RUNNING".to_owned(), remote_percent: None, records_processed: None };
+    let polled =
+        transition::Polled { remote_status: "RUNNING".to_owned(), remote_percent: None, records_processed: None };
     transition::keep_poll(conn, job, &polled).await
 }
 
