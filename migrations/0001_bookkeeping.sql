@@ -217,6 +217,7 @@ create table impact_mirror.load (
     to_day         date        not null,
     file_sha256    bytea       not null,
     file_bytes     bigint      not null,
+    target_hash    uuid        not null,
     rows_read      bigint      not null default 0,
     rows_inserted  bigint      not null default 0,
     rows_updated   bigint      not null default 0,
@@ -233,6 +234,7 @@ create table impact_mirror.load (
         rows_read = rows_inserted + rows_updated + rows_unchanged + rows_rejected)
 );
 comment on table impact_mirror.load is 'One ingestion of one result file. committed_at is the clock just before the commit.';
+comment on column impact_mirror.load.target_hash is 'A hash over the settings that decide how a file is read: the same file under other settings is loaded again.';
 comment on column impact_mirror.load.rows_outside is 'Rows dated outside the window, kept under its nearest day.';
 comment on column impact_mirror.load.kept_deletions is 'A rejected row had no readable key, so nothing was deleted in this window.';
 create index load_by_window on impact_mirror.load (export, account, program, from_day, to_day, id desc);

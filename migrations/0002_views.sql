@@ -49,8 +49,11 @@ comment on column impact_mirror.coverage.next_refresh_at is 'When the cell shoul
 
 create view impact_mirror.freshness as
 with newest as (
-    select f.export, f.account, f.program, n.day, n.as_of, n.loaded_at
+    select f.export, f.account, f.program, n.day, n.as_of, n.loaded_at,
+           -- When the day after the newest complete one was over: from then on a newer one could be here.
+           (n.day + 2)::timestamp at time zone a.time_zone as next_day_over_at
     from impact_mirror.feed f
+    join impact_mirror.account a on a.name = f.account
     left join lateral (
         select complete.day, max(c.as_of) as as_of, max(c.loaded_at) as loaded_at
         from (select max(day) as day
@@ -73,7 +76,11 @@ select e.name as export,
        max(n.loaded_at) as loaded_at,
        case when bool_and(n.as_of is not null) then date_trunc('second', now() - min(n.as_of)) end as age,
        e.freshness as promised,
-       coalesce(bool_or(n.as_of is null) or now() - min(n.as_of) > e.freshness, true) as is_stale,
+       coalesce(
+           bool_or(n.as_of is null)
+               or now() - min(n.as_of) > e.freshness
+               or now() - min(n.next_day_over_at) > e.freshness,
+           true) as is_stale,
        coalesce(min(k.missing_cells), 0) as missing_cells,
        coalesce(min(k.failed_cells), 0) as failed_cells
 from impact_mirror.export e
@@ -87,7 +94,7 @@ comment on column impact_mirror.freshness.latest_day is 'The newest complete day
 comment on column impact_mirror.freshness.loaded_at is 'When one of the newest days was last loaded.';
 comment on column impact_mirror.freshness.age is 'How long ago the newest days were ordered, of the program that is furthest behind.';
 comment on column impact_mirror.freshness.promised is 'The export''s freshness setting.';
-comment on column impact_mirror.freshness.is_stale is 'The promise is broken.';
+comment on column impact_mirror.freshness.is_stale is 'The promise is broken: the newest complete day was read too long ago, or a newer one could have been here for too long.';
 comment on column impact_mirror.freshness.missing_cells is 'Days of programs that were never loaded.';
 comment on column impact_mirror.freshness.failed_cells is 'Days of programs whose last job failed.';
 

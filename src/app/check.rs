@@ -140,7 +140,7 @@ async fn keep_programs(
     found: &[impact::ProgramInfo],
     database: &Database,
 ) -> anyhow::Result<()> {
-    if account.programs != Programs::All {
+    if account.programs != Programs::All || found.is_empty() {
         return Ok(());
     }
     let programs: Vec<Program> = found.iter().map(|info| info.id.clone()).collect();

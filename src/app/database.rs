@@ -95,9 +95,9 @@ impl Database {
         &self.pool
     }
 
-    /// The command that a person types to get in.
-    pub fn psql_line(&self) -> String {
-        self.embedded.as_ref().map_or_else(|| "psql \"$DATABASE_URL\"".to_owned(), Embedded::psql_line)
+    /// The command that a person types to get in, where the server is ours.
+    pub fn psql_line(&self) -> Option<String> {
+        self.embedded.as_ref().map(Embedded::psql_line)
     }
 
     /// Which server it is, for people.

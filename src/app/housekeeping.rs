@@ -107,6 +107,8 @@ async fn discover(context: &Context, account: &Account) -> anyhow::Result<()> {
             return Err(error.into());
         }
     };
+    // An account without programs has nothing to mirror: rather a slip of the list than a reason to call everything off.
+    anyhow::ensure!(!found.is_empty(), "impact.com lists no programs");
     let programs: Vec<Program> = found.into_iter().map(|info| info.id).collect();
     tracing::info!(account = %account.name, program_count = programs.len(), "found {} programs", programs.len());
     for export in context.settings.exports.values() {

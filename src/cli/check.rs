@@ -4,10 +4,14 @@ use std::path::Path;
 
 use super::Exit;
 use crate::app::check::{Line, Verdict, check as look};
-use crate::config;
+use crate::config::{self, DatabaseUrl};
+use crate::store;
 
 pub(super) async fn check(path: Option<&Path>) -> anyhow::Result<Exit> {
     let settings = config::load(path)?;
+    if let DatabaseUrl::Url(url) = &settings.database.url {
+        store::connect_options(url)?;
+    }
     print(&Line::good(
         "configuration",
         format!("{} accounts, {} exports", settings.accounts.len(), settings.exports.len()),

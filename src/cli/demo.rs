@@ -65,7 +65,7 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
         began.elapsed().as_secs_f64()
     );
     print_landed(&database).await?;
-    print_queries(&database.psql_line());
+    print_queries(&database.psql_line().unwrap_or_default());
     if !options.exit_when_synced && report.end == SyncEnd::Done {
         say!("\nThe daemon stays up and keeps it fresh; Ctrl-C ends the demo.");
         say!("  look around:     impact-mirror --config {} status", file.display());

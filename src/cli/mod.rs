@@ -161,7 +161,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     let is_usage = error.chain().any(|cause| {
         cause.is::<config::Error>()
             || cause.is::<Misuse>()
-            || cause.downcast_ref().is_some_and(|error| matches!(error, crate::store::Error::BadUrl))
+            || cause.downcast_ref().is_some_and(|error| matches!(error, crate::store::Error::BadUrl { .. }))
     });
     if is_usage { Exit::Usage } else { Exit::Failed }
 }

@@ -1,12 +1,13 @@
 //! `backfill`, `refresh` and `accounts resume`: what people ask for by hand.
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use clap::Args;
 use sqlx::Connection;
 
 use super::{Exit, Misuse, export, open, sync};
 use crate::account::AccountName;
 use crate::app::{self, Database};
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::export::Window;
 use crate::store;
@@ -46,6 +47,9 @@ pub(super) async fn request(settings: Settings, days: Days, kind: Kind, form: Fo
         let what = format!("{window} lies before exports.{name}.since, which is {since}; set since to an earlier day");
         return Err(Misuse(what).into());
     }
+    let latest = (Clock.now() + TimeDelta::hours(14)).date_naive(); // today, wherever the day is the furthest
+    let window = Window::new(window.from().max(since), window.to().min(latest))
+        .ok_or_else(|| Misuse(format!("{window} lies in the future")))?;
     let database = open(&settings).await?;
     let feeds =
         write(&settings, &database, &NewRequest { export: &name, window, rereads: kind == Kind::Refresh }).await;

@@ -38,7 +38,12 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
                               "failed": failed});
             say!("{view:#}");
         }
-        Form::Text => print(&freshness, &paused, &quota, &in_flight, &failed),
+        Form::Text => {
+            print(&freshness, &paused, &quota, &in_flight, &failed);
+            if let Some(line) = database.psql_line() {
+                say!("\nQuery it: {line}");
+            }
+        }
     }
     Ok(Exit::Done)
 }

@@ -268,6 +268,28 @@ impl Error {
         }
     }
 
+    /// Whether the call got as far as impact.com; one that did not costs nothing.
+    pub fn was_sent(&self) -> bool {
+        match self {
+            Self::Setup { .. } | Self::Unsupported { .. } | Self::NoConnection { .. } => false,
+            Self::Transport { .. }
+            | Self::TimedOut { .. }
+            | Self::Server(_)
+            | Self::Unreadable { .. }
+            | Self::TooLarge { .. }
+            | Self::Throttled(_)
+            | Self::Credentials(_)
+            | Self::Forbidden(_)
+            | Self::NotFound(_)
+            | Self::Expired(_)
+            | Self::Refused(_)
+            | Self::UnsafeRedirect { .. }
+            | Self::TooManyRedirects { .. }
+            | Self::HtmlPage { .. }
+            | Self::ErrorEnvelope { .. } => true,
+        }
+    }
+
     /// Whether a submission or a replay may have been carried out although it failed for us: the request may have
     /// reached impact.com and nothing says that it was refused. Never true of a call that changes nothing.
     pub fn may_have_taken_effect(&self) -> bool {

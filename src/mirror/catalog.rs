@@ -25,19 +25,29 @@ pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) 
     .await
     .map_err(place.database("read the list of columns"))?;
 
-    let exists = sqlx::query_scalar!(r#"select to_regclass($1) is not null as "exists!""#, table.qualified())
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(place.database("look the table up"))?;
+    // By a scan and not by `to_regclass`: that may remember that there was no table a moment ago.
+    let table_oid = sqlx::query_scalar!(
+        r#"
+        select c.oid as "oid!"
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1 and c.relname = $2
+        "#,
+        table.schema(),
+        table.name(),
+    )
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(place.database("look the table up"))?;
 
     let actual = sqlx::query!(
         r#"
         select a.attname::text as "name!", t.typname::text as "kind!"
         from pg_attribute a
         join pg_type t on t.oid = a.atttypid
-        where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped
+        where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
         "#,
-        table.qualified(),
+        table_oid,
     )
     .fetch_all(&mut *conn)
     .await
@@ -51,10 +61,10 @@ pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) 
         join pg_class c on c.oid = i.indexrelid
         cross join lateral unnest(i.indkey::int2[]) with ordinality as k (attnum, position)
         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-        where i.indrelid = to_regclass($1) and i.indisvalid
+        where i.indrelid = $1 and i.indisvalid
         group by c.relname
         "#,
-        table.qualified(),
+        table_oid,
     )
     .fetch_all(&mut *conn)
     .await
@@ -81,7 +91,7 @@ pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) 
     }
     let foreign: BTreeSet<_> = actual.into_keys().filter(|name| !LINEAGE.contains(&name.as_str())).collect();
     Ok(Standing {
-        exists,
+        exists: table_oid.is_some(),
         columns,
         foreign,
         indexes: indexes.into_iter().map(|index| (index.name, index.columns)).collect(),

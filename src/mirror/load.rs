@@ -237,6 +237,16 @@ impl<'a> Load<'a> {
         Ok(report)
     }
 
+    /// The rows of the window; `None` where there is no table.
+    pub async fn standing_rows(&self, conn: &mut PgConnection) -> Result<Option<u64>, Error> {
+        if !catalog::read(conn, &self.table, &self.place).await?.exists {
+            return Ok(None);
+        }
+        let mut report = Report::default();
+        self.count_days(conn, &mut report).await?;
+        Ok(Some(report.rows_per_day.values().sum()))
+    }
+
     async fn count_days(&self, conn: &mut PgConnection, report: &mut Report) -> Result<(), Error> {
         report.rows_per_day = self.target.window.days().map(|day| (day, 0)).collect();
         let statement = self.table.rows_per_day();

@@ -86,6 +86,23 @@ pub struct Report {
     pub table_changes: Vec<String>,
 }
 
+impl Target<'_> {
+    /// A hash over all that decides how a file becomes rows, but for the window: the same file under another hash is
+    /// worth loading again.
+    pub fn hash(&self) -> uuid::Uuid {
+        let words = format!(
+            "{:?}",
+            (self.schema, self.time_zone.name(), self.key, self.date_column, self.configured, self.on_type_conflict)
+        );
+        uuid::Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(words.as_bytes()))
+    }
+}
+
+/// How many rows stand in the target's window; `None` where there is no table.
+pub async fn standing_rows(conn: &mut PgConnection, target: &Target<'_>) -> Result<Option<u64>, Error> {
+    load::Load::new(Path::new(""), target, 0, DateTime::UNIX_EPOCH).standing_rows(conn).await
+}
+
 /// Loads one spooled CSV file into its mirrored table, for the load `load_id`, which exists.
 ///
 /// `conn` has a transaction open, and after an error that transaction is to be rolled back. If the future is dropped half

@@ -36,6 +36,10 @@ impl Table {
     }
 
     /// The bare name of the schema.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn schema(&self) -> &str {
         &self.schema
     }

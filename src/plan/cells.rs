@@ -109,8 +109,14 @@ fn reason(state: &FeedState, day: NaiveDate, now: DateTime<Utc>) -> Option<Reaso
     if !is_complete(feed.time_zone, day, as_of) && tick_at >= day_end(feed.time_zone, day) {
         return Some(Reason::Fresh);
     }
-    let is_due = cell.and_then(|cell| cell.next_refresh_at).is_some_and(|at| at <= tick_at);
+    let is_due = cell.and_then(|cell| cell.next_refresh_at).is_some_and(|at| at - slack(at - as_of) <= tick_at);
     is_due.then_some(if is_complete(feed.time_zone, day, as_of) { Reason::Refresh } else { Reason::Fresh })
+}
+
+/// An order goes out a little after its tick. Without some slack a day that is to be read again at every tick would just
+/// miss the next one, and be read at every second.
+fn slack(pause: TimeDelta) -> TimeDelta {
+    (pause / 10).clamp(TimeDelta::zero(), TimeDelta::minutes(15))
 }
 
 fn delta(duration: std::time::Duration) -> TimeDelta {

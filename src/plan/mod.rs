@@ -273,6 +273,8 @@ fn windows_of(
                 .filter(|manual| manual.rereads && window.days().any(|day| manual.window.contains(day)))
                 .map(|manual| manual.requested_at)
                 .max();
+            // Days that are read along must not become older than they are.
+            let newest_known = state.cells.range(window.from()..=window.to()).filter_map(|(_, cell)| cell.as_of).max();
             let by_rules = wanted_after(window, feed.time_zone, &feed.rules, now);
             Wanted {
                 export: feed.export.clone(),
@@ -283,7 +285,7 @@ fn windows_of(
                 bucket: feed.source.bucket(),
                 request,
                 replay_of,
-                wanted_after: asked_at.map_or(by_rules, |asked_at| by_rules.max(asked_at)),
+                wanted_after: [asked_at, newest_known].into_iter().flatten().fold(by_rules, DateTime::max),
                 expected_at: None,
                 because: state.paused.clone().map(Because::Paused),
             }

@@ -259,3 +259,27 @@ mod cover {
         }
     }
 }
+
+#[test]
+fn a_day_to_be_read_at_every_tick_is_not_missed_by_the_seconds_that_an_order_takes() {
+    let mut state = report("2026-06-01");
+    state.feed.rules = vec![RefreshRule { age: hours(35 * 24), every: hours(24) }];
+    state.feed.include_today = false;
+    load_all(&mut state, at("2026-06-09T12:00:02Z"));
+    state.cells.remove(&day("2026-06-09"));
+    loaded(&mut state, day("2026-06-09"), at("2026-06-10T11:00:00Z"));
+    let plan = plan_for(state, 10);
+    let covered: BTreeSet<_> = plan.calls.iter().flat_map(|call| call.window.days()).collect();
+    assert!(covered.contains(&day("2026-06-08")), "{covered:?}");
+}
+
+#[test]
+fn an_answer_may_not_be_older_than_what_the_days_read_along_hold() {
+    let mut state = report("2026-06-01");
+    load_all(&mut state, at("2026-06-10T11:59:00Z"));
+    state.cells.remove(&day("2026-06-05"));
+    let plan = plan_for(state, 10);
+    assert_eq!(plan.calls.len(), 1);
+    let read_along = plan.calls[0].window.len_days() > 1;
+    assert!(!read_along || plan.calls[0].wanted_after >= at("2026-06-10T11:59:00Z"));
+}

@@ -284,7 +284,10 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
         Progress,
         r#"
         select count(*) filter (where j.finished_at is null) as "open!",
-               count(*) filter (where j.finished_at is null and (p.is_paused or (j.state = 'planned' and not p.has_room)))
+               count(*) filter (where j.finished_at is null and (
+                   p.is_paused
+                   or (j.state = 'planned' and not p.has_room)
+                   or (j.error_kind = 'throttled' and j.lease_token is null and j.run_at > now() + interval '30 seconds')))
                    as "blocked!",
                count(*) filter (where j.finished_at is null and p.is_paused) as "paused!",
                count(*) filter (where j.state = 'loaded') as "loaded!",

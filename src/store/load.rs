@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{Error, failed};
 use crate::export::{ExportName, RefreshRule, Window};
@@ -18,6 +19,8 @@ pub struct File {
     pub sha256: [u8; 32],
     /// Its size.
     pub bytes: u64,
+    /// A hash over the settings that decide how it is read.
+    pub target_hash: Uuid,
     /// When we began to fetch it.
     pub started_at: DateTime<Utc>,
 }
@@ -91,8 +94,8 @@ pub async fn insert(conn: &mut PgConnection, job: &Job, file: &File) -> Result<i
     sqlx::query_scalar!(
         r#"
         insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256, file_bytes,
-            started_at, committed_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now())
+            target_hash, started_at, committed_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now())
         returning id
         "#,
         job.id.0,
@@ -103,6 +106,7 @@ pub async fn insert(conn: &mut PgConnection, job: &Job, file: &File) -> Result<i
         job.window.to(),
         file.sha256.as_slice(),
         signed(file.bytes),
+        file.target_hash,
         file.started_at,
     )
     .fetch_one(conn)
@@ -155,11 +159,19 @@ pub struct Same {
     pub rows_rejected: u64,
 }
 
-/// Finds out whether the last load of exactly this window read the same file, and nothing was loaded into it since.
-pub async fn same_file(conn: &mut PgConnection, job: &Job, sha256: &[u8; 32]) -> Result<Option<Same>, Error> {
+impl Same {
+    /// Records that became rows.
+    pub fn kept(&self) -> u64 {
+        self.rows_read - self.rows_rejected
+    }
+}
+
+/// Finds out whether the last load of exactly this window read the same file in the same way, and nothing was loaded into
+/// it since. Whether the rows still stand there is for the table to say.
+pub async fn same_file(conn: &mut PgConnection, job: &Job, file: &File) -> Result<Option<Same>, Error> {
     let last = sqlx::query!(
         r#"
-        select from_day, to_day, file_sha256, rows_read, rows_rejected
+        select from_day, to_day, file_sha256, target_hash, rows_read, rows_rejected
         from impact_mirror.load
         where export = $1 and account = $2 and program = $3 and from_day <= $5 and to_day >= $4
         order by id desc
@@ -175,7 +187,8 @@ pub async fn same_file(conn: &mut PgConnection, job: &Job, sha256: &[u8; 32]) ->
     .await
     .map_err(failed("look for the last load"))?;
     Ok(last
-        .filter(|last| Window::new(last.from_day, last.to_day) == Some(job.window) && last.file_sha256 == sha256)
+        .filter(|last| Window::new(last.from_day, last.to_day) == Some(job.window))
+        .filter(|last| last.file_sha256 == file.sha256 && last.target_hash == file.target_hash)
         .map(|last| Same {
             rows_read: last.rows_read.unsigned_abs(),
             rows_rejected: last.rows_rejected.unsigned_abs(),

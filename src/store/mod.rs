@@ -25,8 +25,11 @@ use crate::retry::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `database.url` is no Postgres URL. The value is not shown, for it may hold a password.
-    #[error("database.url is not a postgres:// URL; write postgres://user@host/database or \"embedded\"")]
-    BadUrl,
+    #[error("database.url cannot be used: {problem}; write postgres://user@host/database or \"embedded\"")]
+    BadUrl {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The server does not answer, or not to us.
     #[error("cannot connect to Postgres")]
     Connect(#[source] sqlx::Error),
@@ -61,7 +64,7 @@ impl Error {
     /// The class of the failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::BadUrl
+            Self::BadUrl { .. }
             | Self::Connect(_)
             | Self::Migrate(_)
             | Self::Statement { .. }
@@ -83,7 +86,16 @@ pub(crate) fn failed(what: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
 
 /// Reads `database.url`.
 pub fn connect_options(url: &SecretString) -> Result<PgConnectOptions, Error> {
-    let options: PgConnectOptions = url.expose_secret().parse().map_err(|_| Error::BadUrl)?;
+    let bad = |problem: &str| Error::BadUrl { problem: problem.to_owned() };
+    let read = url::Url::parse(url.expose_secret()).map_err(|error| bad(&error.to_string()))?;
+    if !matches!(read.scheme(), "postgres" | "postgresql") {
+        return Err(bad("it does not begin with postgres://"));
+    }
+    if read.host_str().is_none_or(str::is_empty) && !read.query_pairs().any(|(name, _)| name == "host") {
+        return Err(bad("it names no host"));
+    }
+    let options: PgConnectOptions =
+        url.expose_secret().parse().map_err(|error: sqlx::Error| bad(&error.to_string()))?;
     Ok(options.application_name("impact-mirror").options([("timezone", "UTC")]))
 }
 

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::Bucket;
-use crate::job::JobId;
+use crate::job::{Job, JobId};
 
 /// The answer to a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,21 @@ pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>) -> Result<Charg
     .await
     .map_err(failed("charge a bucket"))?;
     Ok(Charged::Yes)
+}
+
+/// Takes back the charge of the order that `job` was claimed for, where it certainly did not go out. Doing so twice does
+/// no harm: the charge is the one of this claim.
+pub async fn refund(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from impact_mirror.charge where job_id = $1 and bucket = $2 and at = $3",
+        job.id.0,
+        job.bucket.as_str(),
+        job.submitted_at,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("give back a charge"))?;
+    Ok(())
 }
 
 /// The longest that a reset is believed; a header that says 2099 does not stop us for ever.

@@ -178,26 +178,34 @@ async fn load(
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     store::load::enter(&mut tx, job).await?;
-    let same = store::load::same_file(&mut tx, job, &file.sha256).await?;
-    let about = File { sha256: file.sha256, bytes: file.bytes, started_at };
+    let target = Target {
+        schema: &context.settings.database.schema,
+        export: &job.export,
+        account: &job.account,
+        program: &job.program,
+        window: job.window,
+        time_zone: account.time_zone,
+        key: &export.key,
+        date_column: export.date_column.as_deref(),
+        configured: &export.types,
+        metadata: kinds,
+        on_type_conflict: export.on_type_conflict,
+    };
+    let about = File { sha256: file.sha256, bytes: file.bytes, target_hash: target.hash(), started_at };
+    let same = match store::load::same_file(&mut tx, job, &about).await? {
+        // Believed only while the rows stand there: a table may be dropped, and a row may have moved to another window.
+        Some(same) if mirror::standing_rows(&mut tx, &target).await.map_err(Failed::Load)? == Some(same.kept()) => {
+            Some(same)
+        }
+        Some(_) | None => None,
+    };
     let load_id = store::load::insert(&mut tx, job, &about).await?;
     let (counts, rows_per_day) = if let Some(same) = same {
-        let unchanged = same.rows_read - same.rows_rejected;
-        (Counts { read: same.rows_read, unchanged, rejected: same.rows_rejected, ..Counts::default() }, None)
+        (
+            Counts { read: same.rows_read, unchanged: same.kept(), rejected: same.rows_rejected, ..Counts::default() },
+            None,
+        )
     } else {
-        let target = Target {
-            schema: &context.settings.database.schema,
-            export: &job.export,
-            account: &job.account,
-            program: &job.program,
-            window: job.window,
-            time_zone: account.time_zone,
-            key: &export.key,
-            date_column: export.date_column.as_deref(),
-            configured: &export.types,
-            metadata: kinds,
-            on_type_conflict: export.on_type_conflict,
-        };
         let report = mirror::load(&mut tx, &file.path, &target, load_id, Clock.now()).await.map_err(Failed::Load)?;
         for change in &report.table_changes {
             tracing::info!("table {}.{}: {change}", target.schema, target.export);

@@ -31,6 +31,8 @@ pub(super) struct Failure {
     pub bucket: Bucket,
     /// Whether an order may be out all the same.
     pub is_unknown: bool,
+    /// Whether the order certainly did not get as far as impact.com, so that its charge is given back.
+    pub is_unsent: bool,
 }
 
 impl Failure {
@@ -42,17 +44,25 @@ impl Failure {
             retry_after: error.retry_after(),
             bucket,
             is_unknown: error.may_have_taken_effect(),
+            is_unsent: !error.was_sent(),
         }
     }
 
-    /// The same, where the failed call was not the order itself.
-    pub fn known(self) -> Self {
-        Self { is_unknown: false, ..self }
+    /// The same, where the call failed before the order was tried.
+    pub fn before_order(self) -> Self {
+        Self { is_unknown: false, is_unsent: true, ..self }
     }
 
     /// A failure on our side of the wire.
     pub fn ours(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
-        Self { kind, message: Chain(error).to_string(), retry_after: None, bucket: Bucket::Requests, is_unknown: false }
+        Self {
+            kind,
+            message: Chain(error).to_string(),
+            retry_after: None,
+            bucket: Bucket::Requests,
+            is_unknown: false,
+            is_unsent: false,
+        }
     }
 }
 
@@ -62,7 +72,10 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     let holder = context.holder();
     let now = context.now();
-    let Failure { kind, message, retry_after, bucket, is_unknown } = failure;
+    let Failure { kind, message, retry_after, bucket, is_unknown, is_unsent } = failure;
+    if job.state == JobState::Submitting && !job.resumed && is_unsent {
+        store::quota::refund(&mut tx, job).await?;
+    }
 
     let mut next = after_error(job, kind, retry_after, now);
     if kind == ErrorKind::Throttled {
@@ -156,6 +169,7 @@ pub(super) async fn after_panic(context: &Context, job: &Job) -> Result<(), stor
         retry_after: None,
         bucket: Bucket::Requests,
         is_unknown: true,
+        is_unsent: false,
     };
     settle(context, job, failure).await
 }

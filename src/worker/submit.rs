@@ -47,11 +47,15 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
     }
     let base = match client.job(id).await {
         Ok(answer) => answer.value,
-        Err(error) if is_refusal(&error) => return replay_refused(context, job, &error).await,
-        Err(error) => return settle(context, job, Failure::call(&error, Bucket::Requests).known()).await,
+        Err(error) if is_refusal(&error) => {
+            refund(context, job).await?;
+            return replay_refused(context, job, &error).await;
+        }
+        Err(error) => return settle(context, job, Failure::call(&error, Bucket::Requests).before_order()).await,
     };
     let seen = poll::seen(&base);
     if seen.status == SeenStatus::UnderWay {
+        refund(context, job).await?;
         return follow_running(context, job, &base).await;
     }
     {
@@ -77,6 +81,12 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
         }
         Err(error) => settle(context, job, Failure::call(&error, job.bucket)).await,
     }
+}
+
+/// Gives back the charge of an order that did not go out.
+async fn refund(context: &Context, job: &Job) -> Result<(), store::Error> {
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    store::quota::refund(&mut conn, job).await
 }
 
 /// Whether impact.com says that this remote job cannot be replayed, rather than that nothing can.
@@ -130,7 +140,8 @@ async fn find_submission(context: &Context, job: &Job) -> Result<(), store::Erro
 /// Looks whether a Replay whose reply was lost took effect.
 async fn find_replay(context: &Context, job: &Job) -> Result<(), store::Error> {
     let Some(replayed) = &job.remote_job_id else {
-        return back_to_planned(context, job).await; // its base was not read yet, so it never went out
+        refund(context, job).await?; // its base was not read yet, so it never went out
+        return back_to_planned(context, job).await;
     };
     if !may_call(context, job, "job").await? {
         return Ok(());
@@ -174,7 +185,11 @@ async fn list(
     if !may_call(context, job, "jobs").await? {
         return Ok(None);
     }
-    let now = context.now();
+    // `submitted_at` is by the database's clock, so the two are told apart by it.
+    let now = {
+        let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        store::coverage::database_now(&mut conn).await?
+    };
     let (from, to) = (job.submitted_at.unwrap_or(now) - LIST_MARGIN, now + LIST_MARGIN);
     match context.client(&job.account).jobs(from + skew, to + skew).await {
         Ok(answer) => {

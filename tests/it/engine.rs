@@ -21,5 +21,7 @@ mod personas;
 mod refusals;
 /// The open questions about the real API, one answer at a time.
 mod switches;
+/// What is believed only as long as it is true: a charge, a file read before, a promise, a bucket.
+mod trust;
 /// The views that people build on.
 mod views;

@@ -202,7 +202,7 @@ async fn forward(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>, holder:
         JobState::Waiting => Move::Ready { as_of: now, completed_at: None },
         JobState::Loading => {
             load::enter(&mut tx, job).await?;
-            let file = load::File { sha256: [0; 32], bytes: 0, started_at: now };
+            let file = load::File { sha256: [0; 32], bytes: 0, target_hash: Uuid::nil(), started_at: now };
             Move::Loaded { load_id: load::insert(&mut tx, job, &file).await? }
         }
         other => panic!("nobody claims a job as {other}"),

@@ -125,8 +125,8 @@ impl Mirror {
                  values ($1, $2, $4, $5, 'manual', 'cancelled', 0, 'report_export', '{}', $6, $6, $6, $6)
                  returning id)
              insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256,
-                 file_bytes, started_at, committed_at)
-             select id, $1, $2, $3, $4, $5, '', 0, $6, $6 from job
+                 file_bytes, target_hash, started_at, committed_at)
+             select id, $1, $2, $3, $4, $5, '', 0, gen_random_uuid(), $6, $6 from job
              returning id",
         )
         .bind(&self.export)

@@ -24,8 +24,8 @@ const SEED: &str = "
     insert into impact_mirror.remote_job (account, id, request, created_at) values ('a', 'r', '{}', now());
     insert into impact_mirror.manual_request (export, account, program, from_day, to_day, kind, requested_at)
         values ('e', 'a', '1', '2026-01-01', '2026-01-01', 'refresh', now());
-    insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256, file_bytes, started_at,
-        committed_at) values (1, 'e', 'a', '1', '2026-01-01', '2026-01-01', '', 0, now(), now());
+    insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256, file_bytes, target_hash,
+        started_at, committed_at) values (1, 'e', 'a', '1', '2026-01-01', '2026-01-01', '', 0, gen_random_uuid(), now(), now());
     insert into impact_mirror.rejected_row (load_id, line, reason, raw) values (1, 2, 'bad', 'x');
     insert into impact_mirror.restated_column (load_id, column_name, rows_changed) values (1, 'c', 1);
     insert into impact_mirror.mirrored_column (export, column_name, source_name, kind, origin, first_seen_at)
