@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, TimeDelta};
 use chrono_tz::Tz;
+use croner::parser::{CronParser, Seconds};
 use secrecy::SecretString;
 use url::Url;
 
@@ -218,4 +219,21 @@ pub struct Export {
     pub partition: Partition,
     /// Types of source columns, as the catalogue or the user gives them; others come from MetaData or the data.
     pub types: BTreeMap<String, ColumnKind>,
+}
+
+impl Export {
+    /// How often the schedule fires on a day, at most every 15 minutes of it being counted: enough to tell how many
+    /// reads of the newest days a day can bring.
+    pub fn ticks_per_day(&self) -> u32 {
+        const MOST: usize = 96;
+        let schedule = CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build().parse(&self.schedule);
+        let monday = DateTime::UNIX_EPOCH + TimeDelta::days(4);
+        let ticks = schedule.map_or(1, |cron| {
+            cron.iter_from(monday, croner::Direction::Forward)
+                .take_while(|at| *at < monday + TimeDelta::days(1))
+                .take(MOST)
+                .count()
+        });
+        u32::try_from(ticks.max(1)).expect("at most 96")
+    }
 }

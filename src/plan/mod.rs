@@ -44,6 +44,8 @@ pub struct Feed {
     pub max_window_days: u32,
     /// How often cells of an age are read again.
     pub rules: Vec<RefreshRule>,
+    /// How often its schedule fires on a day.
+    pub ticks_per_day: u32,
 }
 
 impl Feed {
@@ -314,7 +316,7 @@ fn fresh_calls_per_day(feeds: &[FeedState], (account, bucket): &(AccountName, Bu
             Some(rule) if state.feed.include_today => {
                 let day = TimeDelta::days(1).num_seconds();
                 let every = i64::try_from(rule.every.as_secs()).unwrap_or(day).max(1);
-                u32::try_from((day + every - 1) / every).unwrap_or(u32::MAX)
+                u32::try_from((day + every - 1) / every).unwrap_or(u32::MAX).min(state.feed.ticks_per_day)
             }
             Some(_) | None => 1,
         })

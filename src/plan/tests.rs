@@ -32,6 +32,7 @@ fn report(since: &str) -> FeedState {
             include_today: true,
             max_window_days: 31,
             rules: rules(),
+            ticks_per_day: 96,
         },
         tick_at: Some(at("2026-06-10T12:00:00Z")),
         paused: None,
@@ -160,6 +161,15 @@ fn backfill_leaves_room_for_the_fresh_days_of_the_next_hours() {
     // Four fresh reads a day are kept; fresh calls now are two (today and yesterday).
     assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 6);
     assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Fresh).count(), 2);
+}
+
+#[test]
+fn no_more_is_kept_for_fresh_days_than_the_schedule_can_use() {
+    let mut state = report("2026-01-01");
+    state.feed.max_window_days = 1;
+    state.feed.ticks_per_day = 1;
+    let plan = plan_for(state, 10);
+    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 8, "beside two fresh ones");
 }
 
 #[test]

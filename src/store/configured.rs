@@ -299,6 +299,7 @@ pub async fn feeds(conn: &mut PgConnection, settings: &Settings, exports: &[Expo
                 include_today: export.include_today,
                 max_window_days: export.max_window_days,
                 rules: export.refresh.clone(),
+                ticks_per_day: export.ticks_per_day(),
             })
         })
         .collect())

@@ -40,9 +40,10 @@ async fn ticks_missed_while_down_are_caught_up_once_and_a_schedule_that_never_ti
     second.kill();
 
     // Due, but only by the next tick: the last one was seen.
-    pretend(&scene, "now()", "now() + interval '1 ms'").await;
+    pretend(&scene, "now()", "now() + interval '5 seconds'").await;
     let third = scene.run();
     third.until_says("running").await;
+    scene.until("(select bool_and(next_refresh_at < now()) from impact_mirror.cell)").await;
     scene.until(&quiet_for(1)).await;
     assert_eq!(scene.orders(), 4);
 }
