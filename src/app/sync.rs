@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Database, Engine, GRACE};
 use crate::clock::Clock;
+use crate::export::ExportName;
 use crate::plan::{Because, Wanted};
 use crate::store;
 use crate::store::coverage::Progress;
@@ -36,6 +37,8 @@ pub struct SyncReport {
     pub progress: Progress,
     /// Windows that wait.
     pub waiting: Vec<Wanted>,
+    /// Exports of which nothing could be asked for, because the programs of their accounts could not be listed.
+    pub without_programs: Vec<ExportName>,
 }
 
 /// Works until nothing that is due can be done any more, telling `watch` how far it is.
@@ -73,10 +76,17 @@ pub async fn sync(
     };
     let mut conn = database.pool().acquire().await?;
     let failed_cells = store::coverage::failed_cells(&mut conn, &exports).await?;
+    let planner = engine.planner();
+    let feeds = store::configured::feeds(&mut conn, &planner.settings, &planner.exports).await?;
+    let has_feed = |export: &&ExportName| feeds.iter().any(|feed| feed.export == **export);
+    let without_programs: Vec<ExportName> =
+        planner.exports.iter().filter(|export| !has_feed(export)).cloned().collect();
     drop(conn);
     engine.stop(GRACE).await;
-    let end = end.unwrap_or_else(|| judge(&progress, &pass.plan.waiting, failed_cells));
-    Ok(SyncReport { end, progress, waiting: pass.plan.waiting })
+    let end = end.unwrap_or_else(|| {
+        if without_programs.is_empty() { judge(&progress, &pass.plan.waiting, failed_cells) } else { SyncEnd::Failed }
+    });
+    Ok(SyncReport { end, progress, waiting: pass.plan.waiting, without_programs })
 }
 
 fn judge(progress: &Progress, waiting: &[Wanted], failed_cells: i64) -> SyncEnd {

@@ -61,7 +61,11 @@ fn print(report: &SyncReport) {
         say!("account {} or an export on it is {why}", paused.account);
         say!("mend it, then `impact-mirror accounts resume {}`", paused.account);
     }
+    for export in &report.without_programs {
+        say!("{export}: the programs of its account could not be listed; `impact-mirror check` says why");
+    }
     match report.end {
+        SyncEnd::Failed if !report.without_programs.is_empty() => {}
         SyncEnd::Failed => say!("some cells failed; see `impact-mirror status`"),
         SyncEnd::Stopped => say!("stopped; what was in flight goes on with the next sync or run"),
         SyncEnd::Done | SyncEnd::WaitsForQuota => {}

@@ -1,6 +1,7 @@
 //! What is believed only as long as it is true: a charge, a file that was read before, a promise, a bucket.
 
 use impact_mirror::app::SyncEnd;
+use impact_mirror::config::Programs;
 
 use super::truth::assert_mirrored;
 use super::world::{World, actions, days_ago};
@@ -56,4 +57,17 @@ async fn a_sync_does_not_wait_for_an_hourly_bucket() {
     }
     assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
     assert_eq!(world.count_jobs("loaded").await, 0);
+}
+
+#[tokio::test]
+async fn a_sync_that_could_not_list_the_programs_has_failed() {
+    let world = World::new().await;
+    let mut settings = world.settings(&actions(2));
+    for account in settings.accounts.values_mut() {
+        account.programs = Programs::All;
+        account.auth_token = "wrong".into();
+    }
+    let report = world.sync(&settings).await;
+    assert_eq!(report.end, SyncEnd::Failed);
+    assert_eq!(report.without_programs.len(), 1);
 }
