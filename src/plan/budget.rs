@@ -18,10 +18,30 @@ pub struct BudgetState {
     pub limit: u32,
     /// How long a charge counts.
     pub window: TimeDelta,
-    /// When each charge that still counts was made, and whether it was for backfill. Planned jobs stand here too.
-    pub charges: Vec<(DateTime<Utc>, bool)>,
+    /// The charges that still count. Planned jobs stand here too.
+    pub charges: Vec<Spent>,
     /// Closed by a 429 until then.
     pub closed_until: Option<DateTime<Utc>>,
+    /// What the response headers leave, where that is less than our own count does.
+    pub at_most: Option<AtMost>,
+}
+
+/// A call that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// When it was charged.
+    pub at: DateTime<Utc>,
+    /// What it was for; `None` where its job is gone.
+    pub reason: Option<Reason>,
+}
+
+/// Fewer calls than our own count would allow: others spend from the same bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtMost {
+    /// Calls left now.
+    pub left: u32,
+    /// Until then.
+    pub until: DateTime<Utc>,
 }
 
 /// A bucket while a plan is made.
@@ -47,17 +67,19 @@ impl Purse {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
         let most_kept = (f64::from(state.limit) * FRESH_SHARE).floor() as u32;
         let frees_at = |at: DateTime<Utc>| Reverse(at + state.window);
-        let counts = |at: &DateTime<Utc>| *at + state.window > now;
+        let counts = |spent: &&Spent| spent.at + state.window > now;
+        let is_backfill = |spent: &&Spent| spent.reason == Some(Reason::Backfill);
         Self {
             limit: state.limit,
             window: state.window,
             backfill_limit: state.limit - fresh_calls_per_day.min(most_kept),
-            frees: state.charges.iter().filter(|(at, _)| counts(at)).map(|(at, _)| frees_at(*at)).collect(),
+            frees: state.charges.iter().filter(counts).map(|spent| frees_at(spent.at)).collect(),
             backfill_frees: state
                 .charges
                 .iter()
-                .filter(|(at, is_backfill)| *is_backfill && counts(at))
-                .map(|(at, _)| frees_at(*at))
+                .filter(counts)
+                .filter(is_backfill)
+                .map(|spent| frees_at(spent.at))
                 .collect(),
             opens_at: state.closed_until.map_or(now, |until| until.max(now)),
         }

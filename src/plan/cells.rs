@@ -9,15 +9,21 @@ use super::{FeedState, RETRY_FAILED_AFTER, earliest, is_complete};
 use crate::clock::{day_end, day_in};
 use crate::export::{Reason, RefreshRule, Window};
 
+/// A day whose reads keep bringing the same rows is read up to this many times less often than its rule says.
+const MOST_STRETCH: u32 = 4;
+
 /// When rows ordered at `as_of` are to be read again; `None` where the cell is settled.
 ///
 /// A day that was not over is read again by the youngest rule, and at the latest once it is over. A complete day
-/// follows the first rule that still holds at the time of its next read; past the last rule it is settled.
+/// follows the first rule that still holds at the time of its next read; past the last rule it is settled. Each of the
+/// last `unchanged_reads` reads that found nothing new makes the pause longer, but never past the age at which the next
+/// rule begins.
 pub fn next_refresh_at(
     time_zone: Tz,
     day: NaiveDate,
     as_of: DateTime<Utc>,
     rules: &[RefreshRule],
+    unchanged_reads: u32,
 ) -> Option<DateTime<Utc>> {
     let end = day_end(time_zone, day);
     if as_of < end {
@@ -26,7 +32,9 @@ pub fn next_refresh_at(
     }
     rules.iter().find_map(|rule| {
         let at = as_of + delta(rule.every);
-        (at - end <= delta(rule.age)).then_some(at)
+        let stretched = as_of + delta(rule.every.saturating_mul((1 + unchanged_reads).min(MOST_STRETCH)));
+        let next_rule_at = end + delta(rule.age);
+        (at <= next_rule_at).then_some(stretched.min(next_rule_at))
     })
 }
 

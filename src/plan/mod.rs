@@ -2,6 +2,7 @@
 
 mod budget;
 mod cells;
+mod change;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,8 +14,9 @@ use crate::account::AccountName;
 use crate::clock::{day_end, day_in};
 use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, RefreshRule, Source, Window};
 
-pub use budget::BudgetState;
+pub use budget::{AtMost, BudgetState, Spent};
 pub use cells::{next_refresh_at, wanted_after};
+pub use change::{BANDS, Band, ChangeRates, band};
 
 use budget::Purse;
 

@@ -43,7 +43,8 @@ fn report(since: &str) -> FeedState {
 }
 
 fn budget(limit: u32) -> BTreeMap<(AccountName, Bucket), BudgetState> {
-    let state = BudgetState { limit, window: TimeDelta::hours(24), charges: Vec::new(), closed_until: None };
+    let state =
+        BudgetState { limit, window: TimeDelta::hours(24), charges: Vec::new(), closed_until: None, at_most: None };
     [Bucket::ReportExport, Bucket::ClickExport]
         .into_iter()
         .map(|bucket| ((AccountName::new("acme"), bucket), state.clone()))
@@ -57,7 +58,7 @@ fn plan_for(state: FeedState, limit: u32) -> Plan {
 }
 
 fn loaded(state: &mut FeedState, day: NaiveDate, as_of: DateTime<Utc>) {
-    let next_refresh_at = next_refresh_at(state.feed.time_zone, day, as_of, &state.feed.rules);
+    let next_refresh_at = next_refresh_at(state.feed.time_zone, day, as_of, &state.feed.rules, 0);
     state.cells.insert(day, Cell { as_of: Some(as_of), next_refresh_at, failed_at: None });
 }
 
@@ -118,7 +119,7 @@ fn a_day_read_before_its_end_is_fresh_work_once_it_is_over() {
 fn a_cell_past_the_last_rule_is_settled() {
     let end = at("2026-01-02T00:00:00Z");
     let rules = rules();
-    let next = |as_of| next_refresh_at(chrono_tz::UTC, day("2026-01-01"), as_of, &rules);
+    let next = |as_of| next_refresh_at(chrono_tz::UTC, day("2026-01-01"), as_of, &rules, 0);
     assert_eq!(next(end + TimeDelta::hours(1)), Some(end + TimeDelta::hours(7)));
     assert_eq!(next(end + TimeDelta::days(10)), Some(end + TimeDelta::days(11)));
     assert_eq!(next(end + TimeDelta::days(35)), None);
@@ -292,4 +293,20 @@ fn an_answer_may_not_be_older_than_what_the_days_read_along_hold() {
     assert_eq!(plan.calls.len(), 1);
     let read_along = plan.calls[0].window.len_days() > 1;
     assert!(!read_along || plan.calls[0].wanted_after >= at("2026-06-10T11:59:00Z"));
+}
+
+#[test]
+fn a_day_that_stopped_changing_is_read_less_often_but_not_past_its_rule() {
+    let rules =
+        [RefreshRule { age: hours(10 * 24), every: hours(24) }, RefreshRule { age: hours(50 * 24), every: hours(48) }];
+    let next = |as_of, unchanged| next_refresh_at(chrono_tz::UTC, day("2026-01-01"), at(as_of), &rules, unchanged);
+    let young = "2026-01-02T00:00:00Z";
+    assert_eq!(next(young, 0), Some(at("2026-01-03T00:00:00Z")));
+    assert_eq!(next(young, 1), Some(at("2026-01-04T00:00:00Z")));
+    assert_eq!(next(young, 99), Some(at("2026-01-06T00:00:00Z")));
+    let ten_days_old = Some(at("2026-01-12T00:00:00Z"));
+    assert_eq!(next("2026-01-10T00:00:00Z", 3), ten_days_old);
+    let fifty_days_old = Some(at("2026-02-21T00:00:00Z"));
+    assert_eq!(next("2026-02-18T00:00:00Z", 3), fifty_days_old);
+    assert_eq!(next("2026-02-20T00:00:00Z", 3), None);
 }

@@ -243,7 +243,7 @@ async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account
     let days: Vec<NaiveDate> = cells.iter().map(|cell| cell.day).collect();
     let refresh: Vec<Option<DateTime<Utc>>> = cells
         .iter()
-        .map(|cell| plan::next_refresh_at(account.time_zone, cell.day, cell.as_of, &export.refresh))
+        .map(|cell| plan::next_refresh_at(account.time_zone, cell.day, cell.as_of, &export.refresh, 0))
         .collect();
     let complete: Vec<bool> =
         cells.iter().map(|cell| plan::is_complete(account.time_zone, cell.day, cell.as_of)).collect();

@@ -8,8 +8,8 @@ use sqlx::types::Json;
 
 use super::{Error, failed};
 use crate::account::AccountName;
-use crate::export::{Bucket, ExportName, ExportRequest, Program, Window};
-use crate::plan::{BudgetState, Cell, Feed, FeedState, Inputs, ManualRequest};
+use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
+use crate::plan::{BudgetState, Cell, Feed, FeedState, Inputs, ManualRequest, Spent};
 
 /// Lets one process plan at a time, until the transaction ends.
 pub async fn lock_planning(conn: &mut PgConnection) -> Result<(), Error> {
@@ -159,13 +159,13 @@ async fn read_budgets(conn: &mut PgConnection) -> Result<BTreeMap<(AccountName, 
     let charges = sqlx::query!(
         r#"
         select c.account as "account!: AccountName", c.bucket as "bucket!: Bucket", c.at as "at!",
-               coalesce(j.reason = 'backfill', false) as "is_backfill!"
+               j.reason as "reason?: Reason"
         from impact_mirror.charge c
         join impact_mirror.bucket b on b.account = c.account and b.bucket = c.bucket
         left join impact_mirror.job j on j.id = c.job_id
         where c.bucket <> 'requests' and c.at > now() - b.window_length
         union all
-        select account, bucket, now(), reason = 'backfill'
+        select account, bucket, now(), reason
         from impact_mirror.job
         where state = 'planned'
         "#,
@@ -181,13 +181,14 @@ async fn read_budgets(conn: &mut PgConnection) -> Result<BTreeMap<(AccountName, 
                 window: row.bucket.window(),
                 charges: Vec::new(),
                 closed_until: row.closed_until,
+                at_most: None,
             };
             ((row.account, row.bucket), state)
         })
         .collect();
     for charge in charges {
         if let Some(budget) = budgets.get_mut(&(charge.account, charge.bucket)) {
-            budget.charges.push((charge.at, charge.is_backfill));
+            budget.charges.push(Spent { at: charge.at, reason: charge.reason });
         }
     }
     Ok(budgets)

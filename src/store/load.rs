@@ -210,7 +210,7 @@ pub async fn fill_cells(
         days.iter().map(|day| rows_per_day.map(|rows| signed(rows.get(day).copied().unwrap_or(0)))).collect();
     let complete: Vec<bool> = days.iter().map(|day| is_complete(time_zone, *day, as_of)).collect();
     let refresh: Vec<Option<DateTime<Utc>>> =
-        days.iter().map(|day| next_refresh_at(time_zone, *day, as_of, rules)).collect();
+        days.iter().map(|day| next_refresh_at(time_zone, *day, as_of, rules, 0)).collect();
     sqlx::query!(
         r#"
         insert into impact_mirror.cell as c (export, account, program, day, rows, loaded_at, as_of, complete,
