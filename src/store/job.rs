@@ -224,7 +224,7 @@ async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -
         select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",
                program as "program: Program", from_day, to_day, reason as "reason: Reason", bucket as "bucket: Bucket",
                request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, remote_done_at,
-               replays, resubmits, polls, attempts, submitted_at, submitted_remote_at, as_of, records_processed
+               replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed
         from impact_mirror.job
         where id = $1
         "#,
@@ -255,6 +255,7 @@ async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -
         resubmits: count(row.resubmits),
         polls: count(row.polls),
         attempts: count(row.attempts),
+        run_at: row.run_at,
         submitted_at: row.submitted_at,
         submitted_remote_at: row.submitted_remote_at,
         as_of: row.as_of,

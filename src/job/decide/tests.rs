@@ -37,6 +37,7 @@ fn job() -> Job {
         resubmits: 0,
         polls: 0,
         attempts: 1,
+        run_at: at("2026-05-02T10:00:30Z"),
         submitted_at: Some(at("2026-05-02T10:00:00Z")),
         submitted_remote_at: Some(at("2026-05-02T10:00:00Z")),
         as_of: None,
