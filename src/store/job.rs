@@ -218,7 +218,7 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
     Ok(Some(job))
 }
 
-async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -> Result<Job, Error> {
+pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -> Result<Job, Error> {
     let row = sqlx::query!(
         r#"
         select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",

@@ -2,6 +2,7 @@
 //! made elsewhere.
 
 pub mod account;
+pub mod batch;
 pub mod configured;
 pub mod coverage;
 pub mod hint;

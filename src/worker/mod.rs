@@ -7,6 +7,7 @@ mod load;
 mod outcome;
 mod poll;
 mod submit;
+mod together;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -144,16 +145,24 @@ impl Pool {
         }
     }
 
-    async fn claim(self, context: &Context) -> Result<Option<Job>, store::Error> {
+    /// Claims what one worker does at once: a job, or several to poll together.
+    async fn claim(self, context: &Context) -> Result<Vec<Job>, store::Error> {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-        match self {
+        let one = match self {
             Self::Submit => match store::job::claim(&mut conn, Step::Recover, &context.worker).await? {
-                Some(job) => Ok(Some(job)),
-                None => store::job::claim_planned(&mut conn, &context.worker).await,
+                Some(job) => Some(job),
+                None => store::job::claim_planned(&mut conn, &context.worker).await?,
             },
-            Self::Poll => store::job::claim(&mut conn, Step::Poll, &context.worker).await,
-            Self::Load => store::job::claim(&mut conn, Step::Load, &context.worker).await,
-        }
+            Self::Poll => {
+                let together = together::claim(context, &mut conn).await?;
+                if !together.is_empty() {
+                    return Ok(together);
+                }
+                store::job::claim(&mut conn, Step::Poll, &context.worker).await?
+            }
+            Self::Load => store::job::claim(&mut conn, Step::Load, &context.worker).await?,
+        };
+        Ok(one.into_iter().collect())
     }
 
     async fn step(self, context: &Context, job: &Job) -> Result<(), store::Error> {
@@ -191,16 +200,16 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
     while !stop.gently.is_cancelled() {
         beat.round(QUERY);
         let pause = match pool.claim(&context).await {
-            Ok(Some(job)) => {
+            Ok(jobs) if !jobs.is_empty() => {
                 failures = 0;
                 in_vain = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
                 // No step may take longer than the remote job it follows.
                 beat.pause(context.settings.workers.job_deadline);
-                run(pool, &context, job, &stop).await;
+                run(pool, &context, jobs, &stop).await;
                 continue;
             }
-            Ok(None) => {
+            Ok(_none) => {
                 failures = 0;
                 let next = pool.next_due(&context).await.unwrap_or_default();
                 in_vain = if next.in_all.is_some_and(|left| left.is_zero()) { in_vain + 1 } else { 0 };
@@ -240,9 +249,38 @@ fn until_next(next: NextDue, in_vain: u32) -> Duration {
     backoff(in_vain, Duration::from_millis(100), cap, 1.0)
 }
 
-/// Runs one step of a claimed job, unless a shutdown takes it away.
-async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
-    let span = tracing::info_span!(
+/// Runs one step of claimed jobs, unless a shutdown takes them away.
+async fn run(pool: Pool, context: &Context, jobs: Vec<Job>, stop: &Stop) {
+    let held: Vec<_> = jobs.iter().map(|job| context.leases.hold(job.lease)).collect();
+    let work = async {
+        let left = if jobs.len() > 1 { together::step(context, &jobs).await } else { jobs.iter().collect() };
+        for job in left {
+            let step = AssertUnwindSafe(pool.step(context, job)).catch_unwind().instrument(span(job));
+            match step.await {
+                Ok(outcome) => tell(job, outcome),
+                Err(_panic) => tell(job, outcome::after_panic(context, job).await),
+            }
+        }
+    };
+    let is_done = tokio::select! {
+        biased;
+        () = stop.now.cancelled() => false,
+        () = work => true,
+    };
+    if !is_done {
+        for job in &jobs {
+            match give_back(context, job).await {
+                Err(error) if error.is_lease_lost() && jobs.len() > 1 => {} // its part was over
+                outcome => tell(job, outcome),
+            }
+        }
+    }
+    drop(held);
+}
+
+/// What the lines of a step carry.
+fn span(job: &Job) -> tracing::Span {
+    tracing::info_span!(
         "step",
         job.id = job.id.0,
         job.export = %job.export,
@@ -251,31 +289,22 @@ async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
         job.window = %job.window,
         job.state = %job.state,
         job.attempts = job.attempts,
-    );
-    async {
-        let held = context.leases.hold(job.lease);
-        let outcome = tokio::select! {
-            biased;
-            () = stop.now.cancelled() => give_back(context, &job).await,
-            outcome = AssertUnwindSafe(pool.step(context, &job)).catch_unwind() => match outcome {
-                Ok(outcome) => outcome,
-                Err(_panic) => outcome::after_panic(context, &job).await,
-            },
-        };
-        drop(held);
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.is_lease_lost() => {
-                tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
-            }
-            Err(error) => {
-                // The lease runs out and the step is repeated.
-                tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
-            }
+    )
+}
+
+/// Says where the outcome of a step could not be written.
+fn tell(job: &Job, outcome: Result<(), store::Error>) {
+    let _in_step = span(job).entered();
+    match outcome {
+        Ok(()) => {}
+        Err(error) if error.is_lease_lost() => {
+            tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
+        }
+        Err(error) => {
+            // The lease runs out and the step is repeated.
+            tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
         }
     }
-    .instrument(span)
-    .await;
 }
 
 async fn give_back(context: &Context, job: &Job) -> Result<(), store::Error> {
