@@ -168,7 +168,7 @@ mod tests {
             assert!(Text::of(&[text.as_bytes()]).names(ID), "{text}");
             assert!(Text::of(&[b"", text.as_bytes()]).names(ID), "{text}");
         }
-        assert!(!Text::of(&[ID[1..].as_bytes()]).names(ID));
+        assert!(!Text::of(&[&ID.as_bytes()[1..]]).names(ID));
     }
 
     #[test]

@@ -255,8 +255,8 @@ async fn run(pool: Pool, context: &Context, jobs: Vec<Job>, stop: &Stop) {
     let work = async {
         let left = if jobs.len() > 1 { together::step(context, &jobs).await } else { jobs.iter().collect() };
         for job in left {
-            let step = AssertUnwindSafe(pool.step(context, job)).catch_unwind().instrument(span(job));
-            match step.await {
+            let ended = AssertUnwindSafe(pool.step(context, job)).catch_unwind().instrument(span(job));
+            match ended.await {
                 Ok(outcome) => tell(job, outcome),
                 Err(_panic) => tell(job, outcome::after_panic(context, job).await),
             }
