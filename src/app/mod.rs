@@ -28,6 +28,9 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         tracing::warn!("{warning}");
     }
     let server = http::Server::start(settings.http.listen).await?;
+    if let Some(secret) = &settings.http.postback_secret {
+        server.take_postbacks(secret.clone());
+    }
     tracing::info!("status page: {}", server.url());
     let Some(database) = Database::open(&settings, Patience::Endless(stop.clone())).await? else {
         server.stop().await;

@@ -61,7 +61,7 @@ fn account(
         let fits = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
         found.read("the Account SID: letters and digits", |text| fits(text).then(|| AccountSid::new(text)))
     });
-    let auth_token = secret::read(section, environment);
+    let auth_token = secret::require(section, "auth_token", environment);
     let base_url = section.take("base_url").map_or_else(
         || Some(Url::parse("https://api.impact.com").expect("a constant")),
         |found| found.read(BASE_URL, base_url),

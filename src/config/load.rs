@@ -50,7 +50,7 @@ pub fn check(text: &str, path: &Path, environment: &Environment) -> Result<Setti
 
 fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
     let database = sections::database(root);
-    let http = sections::http(root);
+    let http = sections::http(root, environment);
     let workers = sections::workers(root);
     let state_dir = sections::state_dir(root, environment);
     let spool_dir = sections::spool_dir(root, state_dir.as_deref().unwrap_or(Path::new("/")));

@@ -10,9 +10,13 @@ use super::reader::{Found, Section};
 
 const SOURCES: &str = "{ env = \"VARIABLE\" }, { file = \"/path\" } or { credential = \"name\" }";
 
-/// Reads `auth_token`.
-pub(super) fn read(account: &mut Section, environment: &Environment) -> Option<SecretString> {
-    let found = account.require("auth_token", SOURCES)?;
+/// Reads the secret `name`, which must be there.
+pub(super) fn require(section: &mut Section, name: &'static str, environment: &Environment) -> Option<SecretString> {
+    read(section.require(name, SOURCES)?, environment)
+}
+
+/// Reads a secret.
+pub(super) fn read(found: Found, environment: &Environment) -> Option<SecretString> {
     if !found.is_table() {
         // A variable of the environment is a place for a secret; a file that people share and commit is not.
         if let (true, Some(text)) = (found.is_from_environment(), found.text()) {

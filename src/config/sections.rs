@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::{AccessFlags, Uid, access};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::environment::Environment;
 use super::reader::{Found, Section};
+use super::secret;
 use super::settings::{Archive, Database, DatabaseUrl, Distribution, Http, Workers};
 
 const DATABASE_URL: &str =
@@ -90,14 +91,32 @@ fn schema(found: &Found) -> Option<String> {
 }
 
 /// `[http]`.
-pub(super) fn http(root: &mut Section) -> Option<Http> {
+pub(super) fn http(root: &mut Section, environment: &Environment) -> Option<Http> {
     let mut section = root.section("http");
     let listen = section.take("listen").map_or_else(
         || Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
         |found| found.read("an address and a port as in 127.0.0.1:9464 or [::1]:9464", |text| text.parse().ok()),
     );
+    let postback_secret = match section.take("postback_secret") {
+        None => Some(None),
+        Some(found) => {
+            let problems = section.problems().clone();
+            let key = found.key().to_owned();
+            secret::read(found, environment).map(|secret| {
+                if !is_hard_to_guess(secret.expose_secret()) {
+                    problems.add(key, "is too weak or does not fit into an address; allowed are 16 or more of A-Z, a-z, 0-9, -, _, . and ~");
+                }
+                Some(secret)
+            })
+        }
+    };
     section.finish();
-    Some(Http { listen: listen? })
+    Some(Http { listen: listen?, postback_secret: postback_secret? })
+}
+
+/// Whether a secret is long enough for an address that anybody may try, and stands in one as it is.
+fn is_hard_to_guess(secret: &str) -> bool {
+    secret.len() >= 16 && secret.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c))
 }
 
 /// `[workers]`.

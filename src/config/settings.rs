@@ -92,6 +92,8 @@ pub enum Distribution {
 pub struct Http {
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// The last part of the address that postbacks come to; without one they are not taken.
+    pub postback_secret: Option<SecretString>,
 }
 
 /// `[workers]`.

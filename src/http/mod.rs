@@ -1,8 +1,10 @@
-//! What the daemon shows of itself over HTTP: a status page for people, metrics and probes for machines. Only ever reads.
+//! What the daemon shows of itself over HTTP: a status page for people, metrics and probes for machines. It only reads; a
+//! postback, where they are taken, makes jobs due and no more.
 
 mod connection;
 mod exposition;
 mod page;
+mod postback;
 mod probe;
 mod process;
 mod route;
@@ -14,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +65,12 @@ impl Server {
         let failed = |source| Error::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let face = Arc::new(Face { began_at: Clock.now(), mirror: OnceLock::new(), snapshots: Snapshots::default() });
+        let face = Arc::new(Face {
+            began_at: Clock.now(),
+            mirror: OnceLock::new(),
+            postbacks: OnceLock::new(),
+            snapshots: Snapshots::default(),
+        });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let router = route::router(Arc::clone(&face));
         tasks.spawn(connection::serve(listener, router, tasks.clone(), stop.clone()));
@@ -72,6 +80,11 @@ impl Server {
     /// Hands over what there is to show once the engine runs. Only the first call counts.
     pub fn attach(&self, pool: PgPool, pulse: Arc<Pulse>) {
         let _ = self.face.mirror.set(Mirror { pool, pulse });
+    }
+
+    /// Takes postbacks from those who know the secret; without this there is no such address. Only the first call counts.
+    pub fn take_postbacks(&self, secret: SecretString) {
+        let _ = self.face.postbacks.set(postback::Door::new(secret));
     }
 
     /// The address of the status page, as a browser on this machine takes it.
@@ -104,6 +117,7 @@ impl Drop for Server {
 struct Face {
     began_at: DateTime<Utc>,
     mirror: OnceLock<Mirror>,
+    postbacks: OnceLock<postback::Door>,
     snapshots: Snapshots,
 }
 

@@ -11,9 +11,9 @@ use axum::http::header::{
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 
-use super::{Face, exposition, page, probe};
+use super::{Face, exposition, page, postback, probe};
 
 /// How long an answer may take.
 const LONGEST_ANSWER: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
 ];
 
-/// The router. Every address answers GET and HEAD, and nothing else.
+/// The router. Every address answers GET and HEAD, and nothing else; that of postbacks GET and POST.
 pub(super) fn router(face: Arc<Face>) -> Router {
     Router::new()
         .route("/", get(page::status))
@@ -39,6 +39,7 @@ pub(super) fn router(face: Arc<Face>) -> Router {
         .route("/healthz", get(probe::healthz))
         .route("/readyz", get(probe::readyz))
         .route("/metrics", get(metrics))
+        .route("/postback/{secret}", any(postback::receive))
         .fallback(page::not_found)
         .method_not_allowed_fallback(page::not_allowed)
         .layer(middleware::from_fn(guard))

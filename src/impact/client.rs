@@ -82,6 +82,19 @@ impl Client {
         self.read(Call::Replay, Method::PUT, url, |fields| self.remote_job(fields)).await
     }
 
+    /// Where the list of the jobs created in a span begins; for who reads it page by page.
+    pub fn jobs_from(&self, created_after: DateTime<Utc>, created_before: DateTime<Utc>) -> Result<JobsPage, Error> {
+        self.inner.address.jobs(created_after, created_before).map(JobsPage)
+    }
+
+    /// Reads one page of the list of jobs, and where it goes on, if it does.
+    pub async fn jobs_page(&self, page: JobsPage) -> Result<(Vec<RemoteJob>, Option<JobsPage>), Error> {
+        let read = self.page(Call::Jobs, page.0, "Jobs").await?.value;
+        let next = if read.items.is_empty() { None } else { self.next_page(&read).map(JobsPage) };
+        let jobs = read.items.iter().filter_map(|item| self.remote_job(Fields::new(item.as_object()?)));
+        Ok((jobs.collect(), next))
+    }
+
     /// Fetches the result of a job (impact-api §2.6), as far as its first bytes; the rest is read from the body.
     pub async fn download(&self, id: &RemoteJobId) -> Result<Download, Error> {
         let Inner { address, transport, zone } = &*self.inner;
@@ -167,6 +180,10 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").finish_non_exhaustive()
     }
 }
+
+/// A page of the list of jobs, to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobsPage(Url);
 
 struct Page {
     items: Vec<Value>,

@@ -16,7 +16,7 @@ mod transport;
 mod wire;
 
 pub use catalogue::{Company, FilterInfo, ProgramInfo, ReportAttribute, ReportInfo, ReportMetaData};
-pub use client::Client;
+pub use client::{Client, JobsPage};
 pub use download::{Body, Download};
 pub use error::{Call, Error, Refusal};
 pub use job::{RemoteJob, RemoteJobId, RemoteStatus, Submitted};

@@ -39,6 +39,55 @@ impl PollPolicy {
         let delay = self.first.mul_f64(factor).min(self.cap).mul_f64(0.8 + 0.4 * jitter);
         TimeDelta::from_std(delay).unwrap_or(TimeDelta::minutes(1))
     }
+
+    /// The pause before the first look at an order, where such orders usually take so long.
+    pub fn first_look(&self, usual: Option<Duration>) -> TimeDelta {
+        let pause = usual.unwrap_or(self.first).clamp(self.first, self.cap);
+        TimeDelta::from_std(pause).unwrap_or(TimeDelta::minutes(1))
+    }
+
+    /// The pause after a look, so long after the order: a quarter of that time at least, for a job that was first looked
+    /// at when such jobs usually end is not to be asked after in haste.
+    pub fn next_look(&self, job: &Job, since_order: TimeDelta) -> TimeDelta {
+        let cap = TimeDelta::from_std(self.cap).unwrap_or(TimeDelta::hours(1));
+        self.delay(job.polls, job.jitter()).max((since_order / 4).min(cap))
+    }
+}
+
+/// A waiting job that the job list may tell of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listable {
+    /// Which job of ours.
+    pub id: i64,
+    /// When its remote job was made, as far as we know.
+    pub created_at: DateTime<Utc>,
+    /// How many remote jobs the list tells of before it comes to the end of that day, this one included.
+    pub listed_before: i64,
+}
+
+/// Jobs on a page of the list, as far as seen (impact-api §1.5).
+const PAGE: i64 = 100;
+
+/// Which of `jobs` to look up in one reading of the list: those for which the pages saved the most calls, the youngest
+/// first. A same-id Replay keeps its first `CreatedDate` (impact-api §2.7), so one old job may lie many pages back. Empty
+/// where single looks cost no more.
+pub fn worth_listing(jobs: &[Listable]) -> Vec<i64> {
+    let mut youngest_first: Vec<&Listable> = jobs.iter().collect();
+    youngest_first.sort_by_key(|job| (job.listed_before, job.id));
+    let mut best = (0, 0);
+    for (looks, job) in (1_i64..).zip(&youngest_first) {
+        let pages = (job.listed_before.max(looks) + PAGE - 1) / PAGE;
+        if looks - pages > best.1 {
+            best = (looks, looks - pages);
+        }
+    }
+    let taken = usize::try_from(best.0).unwrap_or(0);
+    youngest_first.into_iter().take(taken).map(|job| job.id).collect()
+}
+
+/// Whether a job stands where it stood before its Replay: a read from before that (design §10).
+pub fn stands_where_it_stood(job: &Job, seen: &Seen) -> bool {
+    job.replay_of.is_some() && seen.status != SeenStatus::UnderWay && seen.done_at == job.remote_done_at
 }
 
 /// A remote job as read just now, reduced to what decisions need.
@@ -112,11 +161,9 @@ pub fn after_poll(job: &Job, seen: &Seen, now: DateTime<Utc>, policy: &PollPolic
             AfterPoll::PollAgain { at: now + delay }
         }
     };
-    let delay = policy.delay(job.polls, job.jitter());
+    let delay = policy.next_look(job, now - submitted_at);
     // A read from before the replay: the remote job stands where it stood (design §10).
-    let is_stale = job.replay_of.is_some()
-        && seen.done_at == job.remote_done_at
-        && (seen.done_at.is_some() || job.polls < STALE_READS);
+    let is_stale = stands_where_it_stood(job, seen) && (seen.done_at.is_some() || job.polls < STALE_READS);
 
     match seen.status {
         SeenStatus::UnderWay => poll_again(delay),

@@ -64,6 +64,8 @@ pub struct Job {
     pub polls: u32,
     /// Tries at the current state, this one included.
     pub attempts: u32,
+    /// Since when it was due as it was claimed; later in the table, if a hint came meanwhile.
+    pub run_at: DateTime<Utc>,
     /// When the order went out, by our database's clock.
     pub submitted_at: Option<DateTime<Utc>>,
     /// When the order went out, by impact.com's clock.

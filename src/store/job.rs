@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
@@ -219,13 +218,13 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
     Ok(Some(job))
 }
 
-async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -> Result<Job, Error> {
+pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -> Result<Job, Error> {
     let row = sqlx::query!(
         r#"
         select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",
                program as "program: Program", from_day, to_day, reason as "reason: Reason", bucket as "bucket: Bucket",
                request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, remote_done_at,
-               replays, resubmits, polls, attempts, submitted_at, submitted_remote_at, as_of, records_processed
+               replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed
         from impact_mirror.job
         where id = $1
         "#,
@@ -256,6 +255,7 @@ async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -
         resubmits: count(row.resubmits),
         polls: count(row.polls),
         attempts: count(row.attempts),
+        run_at: row.run_at,
         submitted_at: row.submitted_at,
         submitted_remote_at: row.submitted_remote_at,
         as_of: row.as_of,
@@ -267,16 +267,24 @@ fn count(n: i32) -> u32 {
     u32::try_from(n).unwrap_or(0)
 }
 
-/// When the next job before a step becomes due: its `run_at`, or the end of a lease.
-pub async fn next_due_at(
-    conn: &mut PgConnection,
-    states: &[JobState],
-    worker: &Worker,
-) -> Result<Option<DateTime<Utc>>, Error> {
+/// How soon jobs before a step become due: at their `run_at`, or at the end of a lease. By Postgres' clock, which claims
+/// go by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NextDue {
+    /// The first of them all; zero: it is due.
+    pub in_all: Option<Duration>,
+    /// The first that was ordered already, and so waits for no budget.
+    pub ordered: Option<Duration>,
+}
+
+/// When the next job before a step becomes due.
+pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Worker) -> Result<NextDue, Error> {
     let states: Vec<String> = states.iter().map(|state| state.as_str().to_owned()).collect();
-    sqlx::query_scalar!(
+    let next = sqlx::query!(
         r#"
-        select min(greatest(j.run_at, j.lease_expires_at))
+        select extract(epoch from min(greatest(j.run_at, j.lease_expires_at)) - now())::float8 as in_all,
+               extract(epoch from min(greatest(j.run_at, j.lease_expires_at))
+                   filter (where j.state <> 'planned') - now())::float8 as ordered
         from impact_mirror.job j
         join impact_mirror.account a on a.name = j.account and a.paused_since is null
         join impact_mirror.export_account ea
@@ -289,5 +297,7 @@ pub async fn next_due_at(
     )
     .fetch_one(conn)
     .await
-    .map_err(failed("look for the next job"))
+    .map_err(failed("look for the next job"))?;
+    let left = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    Ok(NextDue { in_all: next.in_all.map(left), ordered: next.ordered.map(left) })
 }

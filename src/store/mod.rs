@@ -2,8 +2,10 @@
 //! made elsewhere.
 
 pub mod account;
+pub mod batch;
 pub mod configured;
 pub mod coverage;
+pub mod hint;
 pub mod job;
 pub mod load;
 pub mod quota;

@@ -269,18 +269,20 @@ pub async fn keep_poll(conn: &mut PgConnection, job: &Job, polled: &Polled) -> R
     held(job, kept.rows_affected())
 }
 
-/// Gives a waiting job back until its next poll.
+/// Gives a waiting job back until its next poll. Where a hint came while it was looked at, the look may have been a moment
+/// too early: the next one is at once.
 pub async fn poll_again(conn: &mut PgConnection, job: &Job, at: DateTime<Utc>) -> Result<(), Error> {
     let back = sqlx::query!(
         r#"
         update impact_mirror.job
-        set run_at = $3, polls = polls + 1, attempts = 0, error_kind = null, error_message = null,
+        set run_at = case when run_at > $4 then now() else $3 end, polls = polls + 1, attempts = 0, error_kind = null, error_message = null,
             lease_holder = null, lease_token = null, lease_expires_at = null
         where id = $1 and lease_token = $2 and state = 'waiting'
         "#,
         job.id.0,
         job.lease,
         at,
+        job.run_at,
     )
     .execute(conn)
     .await

@@ -7,6 +7,7 @@ mod load;
 mod outcome;
 mod poll;
 mod submit;
+mod together;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -32,7 +33,7 @@ use crate::pulse::Pulse;
 use crate::retry::backoff;
 use crate::spool::Spool;
 use crate::store;
-use crate::store::job::{Step, Worker};
+use crate::store::job::{NextDue, Step, Worker};
 use crate::wake::Wakes;
 
 pub use leases::Leases;
@@ -40,6 +41,8 @@ pub use load::MetaData;
 
 /// A pool looks again after this long, whatever it was told: another replica's work needs no bell.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// The longest that a job which waits for nothing but a claim is left alone.
+const DUE_AGAIN: Duration = Duration::from_secs(5);
 /// What a claim, or a renewal of leases, takes at most while all is well.
 const QUERY: Duration = Duration::from_mins(1);
 
@@ -142,16 +145,24 @@ impl Pool {
         }
     }
 
-    async fn claim(self, context: &Context) -> Result<Option<Job>, store::Error> {
+    /// Claims what one worker does at once: a job, or several to poll together.
+    async fn claim(self, context: &Context) -> Result<Vec<Job>, store::Error> {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-        match self {
+        let one = match self {
             Self::Submit => match store::job::claim(&mut conn, Step::Recover, &context.worker).await? {
-                Some(job) => Ok(Some(job)),
-                None => store::job::claim_planned(&mut conn, &context.worker).await,
+                Some(job) => Some(job),
+                None => store::job::claim_planned(&mut conn, &context.worker).await?,
             },
-            Self::Poll => store::job::claim(&mut conn, Step::Poll, &context.worker).await,
-            Self::Load => store::job::claim(&mut conn, Step::Load, &context.worker).await,
-        }
+            Self::Poll => {
+                let together = together::claim(context, &mut conn).await?;
+                if !together.is_empty() {
+                    return Ok(together);
+                }
+                store::job::claim(&mut conn, Step::Poll, &context.worker).await?
+            }
+            Self::Load => store::job::claim(&mut conn, Step::Load, &context.worker).await?,
+        };
+        Ok(one.into_iter().collect())
     }
 
     async fn step(self, context: &Context, job: &Job) -> Result<(), store::Error> {
@@ -165,10 +176,10 @@ impl Pool {
         }
     }
 
-    /// When there may be work again by the passing of time alone.
-    async fn next_due_at(self, context: &Context) -> Result<Option<DateTime<Utc>>, store::Error> {
+    /// How soon there may be work again by the passing of time alone.
+    async fn next_due(self, context: &Context) -> Result<NextDue, store::Error> {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-        store::job::next_due_at(&mut conn, self.states(), &context.worker).await
+        store::job::next_due(&mut conn, self.states(), &context.worker).await
     }
 }
 
@@ -189,19 +200,20 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
     while !stop.gently.is_cancelled() {
         beat.round(QUERY);
         let pause = match pool.claim(&context).await {
-            Ok(Some(job)) => {
+            Ok(jobs) if !jobs.is_empty() => {
                 failures = 0;
                 in_vain = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
                 // No step may take longer than the remote job it follows.
                 beat.pause(context.settings.workers.job_deadline);
-                run(pool, &context, job, &stop).await;
+                run(pool, &context, jobs, &stop).await;
                 continue;
             }
-            Ok(None) => {
+            Ok(_none) => {
                 failures = 0;
-                in_vain += 1;
-                until_next(pool, &context, in_vain).await
+                let next = pool.next_due(&context).await.unwrap_or_default();
+                in_vain = if next.in_all.is_some_and(|left| left.is_zero()) { in_vain + 1 } else { 0 };
+                until_next(next, in_vain)
             }
             Err(error) => {
                 failures += 1;
@@ -221,21 +233,54 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
     }
 }
 
-/// How long to wait after `in_vain` claims that brought nothing. A job that is due and yet cannot be claimed waits for
-/// something (a budget, another order) whose end rings a bell or takes long: it is asked after less and less often.
-async fn until_next(pool: Pool, context: &Context, in_vain: u32) -> Duration {
-    match pool.next_due_at(context).await {
-        Ok(Some(at)) => match (at - context.now()).to_std() {
-            Ok(left) if !left.is_zero() => left.min(LOOK_AGAIN),
-            Ok(_) | Err(_) => backoff(in_vain, Duration::from_millis(100), LOOK_AGAIN, 1.0),
-        },
-        Ok(None) | Err(_) => LOOK_AGAIN,
+/// How long to wait where nothing could be claimed, `in_vain` times in a row though something was due. A planned job that
+/// is due waits for something (a budget, another order) whose end rings a bell or takes long: it is asked after less and
+/// less often. Any other waits for a claim alone, and soon has it.
+fn until_next(next: NextDue, in_vain: u32) -> Duration {
+    let Some(left) = next.in_all else { return LOOK_AGAIN };
+    if !left.is_zero() {
+        return left.min(LOOK_AGAIN);
     }
+    let cap = match next.ordered {
+        None => LOOK_AGAIN,
+        Some(left) if left.is_zero() => DUE_AGAIN,
+        Some(left) => left.min(LOOK_AGAIN),
+    };
+    backoff(in_vain, Duration::from_millis(100), cap, 1.0)
 }
 
-/// Runs one step of a claimed job, unless a shutdown takes it away.
-async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
-    let span = tracing::info_span!(
+/// Runs one step of claimed jobs, unless a shutdown takes them away.
+async fn run(pool: Pool, context: &Context, jobs: Vec<Job>, stop: &Stop) {
+    let held: Vec<_> = jobs.iter().map(|job| context.leases.hold(job.lease)).collect();
+    let work = async {
+        let left = if jobs.len() > 1 { together::step(context, &jobs).await } else { jobs.iter().collect() };
+        for job in left {
+            let ended = AssertUnwindSafe(pool.step(context, job)).catch_unwind().instrument(span(job));
+            match ended.await {
+                Ok(outcome) => tell(job, outcome),
+                Err(_panic) => tell(job, outcome::after_panic(context, job).await),
+            }
+        }
+    };
+    let is_done = tokio::select! {
+        biased;
+        () = stop.now.cancelled() => false,
+        () = work => true,
+    };
+    if !is_done {
+        for job in &jobs {
+            match give_back(context, job).await {
+                Err(error) if error.is_lease_lost() && jobs.len() > 1 => {} // its part was over
+                outcome => tell(job, outcome),
+            }
+        }
+    }
+    drop(held);
+}
+
+/// What the lines of a step carry.
+fn span(job: &Job) -> tracing::Span {
+    tracing::info_span!(
         "step",
         job.id = job.id.0,
         job.export = %job.export,
@@ -244,31 +289,22 @@ async fn run(pool: Pool, context: &Context, job: Job, stop: &Stop) {
         job.window = %job.window,
         job.state = %job.state,
         job.attempts = job.attempts,
-    );
-    async {
-        let held = context.leases.hold(job.lease);
-        let outcome = tokio::select! {
-            biased;
-            () = stop.now.cancelled() => give_back(context, &job).await,
-            outcome = AssertUnwindSafe(pool.step(context, &job)).catch_unwind() => match outcome {
-                Ok(outcome) => outcome,
-                Err(_panic) => outcome::after_panic(context, &job).await,
-            },
-        };
-        drop(held);
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.is_lease_lost() => {
-                tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
-            }
-            Err(error) => {
-                // The lease runs out and the step is repeated.
-                tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
-            }
+    )
+}
+
+/// Says where the outcome of a step could not be written.
+fn tell(job: &Job, outcome: Result<(), store::Error>) {
+    let _in_step = span(job).entered();
+    match outcome {
+        Ok(()) => {}
+        Err(error) if error.is_lease_lost() => {
+            tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
+        }
+        Err(error) => {
+            // The lease runs out and the step is repeated.
+            tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
         }
     }
-    .instrument(span)
-    .await;
 }
 
 async fn give_back(context: &Context, job: &Job) -> Result<(), store::Error> {
@@ -308,4 +344,35 @@ async fn heartbeat(context: Arc<Context>, stop: Stop) {
 /// A moment from now.
 fn soon(context: &Context, delay: TimeDelta) -> DateTime<Utc> {
     context.now() + delay
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn next(in_all: Option<Duration>, ordered: Option<Duration>) -> NextDue {
+        NextDue { in_all, ordered }
+    }
+
+    #[test]
+    fn a_pool_sleeps_until_its_next_job_is_due() {
+        assert_eq!(until_next(next(Some(SECOND), None), 0), SECOND);
+        assert_eq!(until_next(next(Some(100 * SECOND), None), 0), LOOK_AGAIN);
+        assert_eq!(until_next(NextDue::default(), 0), LOOK_AGAIN);
+    }
+
+    #[test]
+    fn a_job_that_waits_for_its_budget_is_asked_after_less_and_less_often() {
+        let blocked = next(Some(Duration::ZERO), None);
+        let pauses: Vec<Duration> = [1, 2, 3, 30].map(|in_vain| until_next(blocked, in_vain)).into();
+        assert_eq!(pauses, [SECOND / 10, SECOND / 5, 2 * SECOND / 5, LOOK_AGAIN]);
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_or_soon_does_is_not_left_alone_for_a_minute() {
+        assert_eq!(until_next(next(Some(Duration::ZERO), Some(Duration::ZERO)), 30), DUE_AGAIN);
+        assert_eq!(until_next(next(Some(Duration::ZERO), Some(2 * SECOND)), 30), 2 * SECOND);
+    }
 }

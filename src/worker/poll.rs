@@ -27,6 +27,11 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
             return settle(context, job, failure).await;
         }
     };
+    follow(context, job, remote).await
+}
+
+/// Writes what a look at the remote job leads to.
+pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> Result<(), store::Error> {
     let next = after_poll(job, &seen(&remote), context.now(), &context.poll_policy());
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;

@@ -15,10 +15,6 @@ use crate::store;
 use crate::store::transition::{Move, TryAgain};
 
 /// The first look at a remote job follows its order by the shortest poll pause.
-fn first_poll_at(context: &Context) -> DateTime<Utc> {
-    soon(context, TimeDelta::from_std(context.settings.workers.poll_min).unwrap_or(TimeDelta::seconds(2)))
-}
-
 pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
     match (&job.replay_of, job.resumed) {
         (None, false) => submit(context, job).await,
@@ -270,11 +266,12 @@ async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), 
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     store::quota::reopen(&mut tx, &job.account, job.bucket).await?;
     store::remote::remember(&mut tx, &job.account, &followed.id, &job.request).await?;
+    let usual = store::batch::usual_duration(&mut tx, &job.export, &job.account).await?;
     let waiting = Move::Waiting {
         remote_job_id: followed.id,
         submitted_remote_at: followed.asked_at,
         as_of: followed.as_of,
-        run_at: first_poll_at(context),
+        run_at: soon(context, context.poll_policy().first_look(usual)),
         note: followed.note,
     };
     store::transition::advance(&mut tx, job, waiting, context.holder()).await?;

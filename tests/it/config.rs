@@ -201,6 +201,10 @@ fn every_error_names_the_key_what_it_holds_and_what_is_allowed() {
             base("", "[http]\nlisten = \"9464\"", ""),
             "http.listen holds \"9464\"; allowed is an address and a port as in 127.0.0.1:9464 or [::1]:9464",
         ),
+        (
+            base("", "[http]\npostback_secret = { env = \"TOKEN\" }", ""),
+            "http.postback_secret is too weak or does not fit into an address; allowed are 16 or more of A-Z, a-z, 0-9, -, _, . and ~",
+        ),
         (base("", "[workers]\nsubmit = 0", ""), "workers.submit holds 0; allowed is a whole number from 1 to 64"),
         (base("", "[workers]\nlease = \"1s\"", ""), "workers.lease holds \"1s\"; allowed is a duration from 2s to 1h"),
         (

@@ -17,6 +17,8 @@ mod downloads;
 mod orders;
 /// What lands, persona by persona, and what restates it.
 mod personas;
+/// When and how remote jobs are looked at.
+mod polling;
 /// 401, 403, 404 and 429.
 mod refusals;
 /// The open questions about the real API, one answer at a time.

@@ -22,6 +22,8 @@ mod http;
 mod impact;
 /// The loader, on a real Postgres.
 mod mirror;
+/// Postbacks: who is heard, what it leads to, and what does no harm.
+mod postback;
 /// The real process, killed, stopped, frozen and cut off, and started again.
 mod restart;
 /// The simulator of impact.com, spoken to by a plain HTTP client.

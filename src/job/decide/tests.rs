@@ -37,6 +37,7 @@ fn job() -> Job {
         resubmits: 0,
         polls: 0,
         attempts: 1,
+        run_at: at("2026-05-02T10:00:30Z"),
         submitted_at: Some(at("2026-05-02T10:00:00Z")),
         submitted_remote_at: Some(at("2026-05-02T10:00:00Z")),
         as_of: None,
@@ -172,4 +173,43 @@ fn a_lost_replay_is_looked_for_three_times_before_it_is_made_again() {
     assert_eq!(adopt_replay(&job, "r1", &still, now), AfterLookup::OrderAgain);
     let running = Seen { done_at: None, ..seen(SeenStatus::UnderWay) };
     assert_eq!(adopt_replay(&job, "r1", &running, now), AfterLookup::Adopt("r1".to_owned()));
+}
+
+fn listable(id: i64, listed_before: i64) -> Listable {
+    Listable { id, created_at: at("2026-05-02T10:00:00Z"), listed_before }
+}
+
+#[test]
+fn jobs_on_the_first_page_are_looked_up_together() {
+    let jobs: Vec<Listable> = (1..=5).map(|id| listable(id, 5)).collect();
+    assert_eq!(worth_listing(&jobs), [1, 2, 3, 4, 5]);
+    assert_eq!(worth_listing(&jobs[..1]), [0; 0], "one look costs as much as a page");
+    assert_eq!(worth_listing(&[]), [0; 0]);
+}
+
+#[test]
+fn a_replay_of_an_old_job_is_left_out_where_its_pages_cost_more() {
+    let jobs = [listable(1, 900), listable(2, 3), listable(3, 1), listable(4, 250)];
+    assert_eq!(worth_listing(&jobs), [3, 2], "two looks for a page; three pages for three looks save nothing more");
+    assert_eq!(worth_listing(&[listable(1, 201), listable(2, 202)]), [0; 0]);
+}
+
+#[test]
+fn old_jobs_enough_are_worth_their_pages() {
+    let jobs: Vec<Listable> = (1..=50).map(|id| listable(id, 250 + id)).collect();
+    assert_eq!(worth_listing(&jobs).len(), 50);
+}
+
+#[test]
+fn the_first_look_comes_at_the_usual_time_within_bounds() {
+    let first = |seconds| POLICY.first_look(Some(Duration::from_secs(seconds))).num_seconds();
+    assert_eq!([first(0), first(30), first(3600)], [2, 30, 60]);
+    assert_eq!(POLICY.first_look(None).num_seconds(), 2);
+}
+
+#[test]
+fn pauses_grow_with_the_time_since_the_order() {
+    let pause = |since| POLICY.next_look(&job(), TimeDelta::seconds(since)).num_seconds();
+    assert!(pause(1) < 3);
+    assert_eq!([pause(40), pause(4000)], [10, 60]);
 }

@@ -6,16 +6,16 @@ use nix::sys::signal::Signal;
 use sqlx::postgres::PgPoolOptions;
 
 use super::{FOR_EVER, QUICK};
-use crate::support::daemon::{Mirrored, Scene, Wishes, eventually, still};
+use crate::support::daemon::{Mirrored, Scene, Wishes, still};
 
 #[tokio::test]
 async fn the_postgres_of_a_killed_daemon_is_adopted_and_stopped_at_the_end() {
     let wishes = Wishes { exports: &[Mirrored::Actions], ..Wishes::default() };
     let nowhere = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap();
-    let scene = Scene::on(still(QUICK), wishes, "embedded", nowhere).await;
+    let mut scene = Scene::on(still(QUICK), wishes, "embedded", nowhere).await;
     scene.inject(Point::Storage, FOR_EVER);
     let mut first = scene.run();
-    eventually("a file is in the spool", async || scene.spooled() == 1).await;
+    scene.until_spooled(1).await;
     first.kill();
     let pid_file = scene.dir.path().join("postgres/data/postmaster.pid");
     let pid = || std::fs::read_to_string(&pid_file).unwrap().lines().next().unwrap().to_owned();
@@ -25,8 +25,7 @@ async fn the_postgres_of_a_killed_daemon_is_adopted_and_stopped_at_the_end() {
     next.until_says("running").await;
     assert_eq!(pid(), server, "the same server");
     let guest = Embedded::start(scene.dir.path()).await.unwrap();
-    let pool = PgPoolOptions::new().connect(guest.url()).await.unwrap();
-    let scene = scene.seen_through(pool);
+    scene.pool = PgPoolOptions::new().connect(guest.url()).await.unwrap();
     scene.until_mirrored().await;
     scene.assert_mirrored().await;
     assert_eq!(scene.orders(), 1);

@@ -35,7 +35,7 @@ async fn a_download_that_ends_too_late_loads_nothing() {
     let scene = actions_alone(QUICK).await;
     scene.inject(Point::Storage, FaultKind::Stall(1.0));
     let mut first = scene.run();
-    eventually("a file is in the spool", async || scene.spooled() == 1).await;
+    scene.until_spooled(1).await;
     first.signal(Signal::SIGSTOP);
     let _second = scene.run();
     until_taken_over(&scene).await;

@@ -167,7 +167,7 @@ async fn downloads_killed_in_the_middle_are_made_again_and_their_files_swept() {
     let scene = Scene::new(still(QUICK)).await;
     scene.sandbox.inject(Fault { on: Point::Storage, kind: FOR_EVER, times: 2, skip: 0 });
     let mut daemon = scene.run();
-    eventually("both files are in the spool", async || scene.spooled() == 2).await;
+    scene.until_spooled(2).await;
     let _next = kill_and_take_over(&scene, &mut daemon).await;
     scene.until_mirrored().await;
     scene.assert_mirrored().await;

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use sqlx::Connection;
 
 use super::{FOR_EVER, QUICK, actions_alone, ask_again};
-use crate::support::daemon::{Mirrored, Process, Scene, Wishes, eventually, still};
+use crate::support::daemon::{Mirrored, Process, Scene, Wishes, still};
 
 /// How long a stop may take at most.
 const STOP: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ async fn terminate(daemon: &mut Process) -> Duration {
 async fn downloading(scene: &Scene) -> Process {
     scene.inject(Point::Storage, FOR_EVER);
     let daemon = scene.run();
-    eventually("a file is in the spool", async || scene.spooled() == 1).await;
+    scene.until_spooled(1).await;
     daemon
 }
 
@@ -56,7 +56,7 @@ async fn a_step_that_ends_in_time_is_waited_for() {
     let scene = actions_alone(QUICK).await;
     scene.inject(Point::Storage, FaultKind::Stall(1.0));
     let mut daemon = scene.run();
-    eventually("a file is in the spool", async || scene.spooled() == 1).await;
+    scene.until_spooled(1).await;
     terminate(&mut daemon).await;
     scene.assert_mirrored().await;
 }

@@ -151,11 +151,6 @@ impl Scene {
         scene
     }
 
-    /// The same, looked at through other connections.
-    pub fn seen_through(self, pool: PgPool) -> Self {
-        Self { pool, ..self }
-    }
-
     fn config(&self) -> PathBuf {
         self.dir.path().join("impact-mirror.toml")
     }
@@ -196,6 +191,13 @@ impl Scene {
     /// Waits until every fault that was ordered has hit: its call is on the way.
     pub async fn until_hit(&self) {
         eventually("the faults have hit", async || self.sandbox.faults_left() == 0).await;
+    }
+
+    /// Waits until downloads have begun whose faults hold them up. A file in the spool alone does not prove one: the spool
+    /// tries out its directory with a file of its own.
+    pub async fn until_spooled(&self, files: usize) {
+        self.until_hit().await;
+        eventually("the files are in the spool", async || self.spooled() == files).await;
     }
 
     /// Connections for looking.

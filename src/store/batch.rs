@@ -1,0 +1,147 @@
+//! The waiting jobs of an account that can be looked at together, by one reading of its job list.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
+
+use super::job::{self, Worker};
+use super::{Error, failed};
+use crate::account::AccountName;
+use crate::export::ExportName;
+use crate::job::decide::Listable;
+use crate::job::{Job, JobId};
+
+/// The waiting jobs of the account whose turn it is that are due, or will be before half of their pause is over; the most
+/// wanted one first. None where no job is due. One whose last look failed is left to itself.
+pub async fn due_together(
+    conn: &mut PgConnection,
+    worker: &Worker,
+    poll_min: Duration,
+    poll_max: Duration,
+) -> Result<Vec<Listable>, Error> {
+    sqlx::query_as!(
+        Listable,
+        r#"
+        with free as (
+            select j.id, j.account, j.priority, j.run_at, j.attempts, r.created_at,
+                   greatest(least((j.run_at - j.submitted_at) / case when j.polls = 0 then 1 else 5 end,
+                                  make_interval(secs => $5)), make_interval(secs => $4)) as pause
+            from impact_mirror.job j
+            join impact_mirror.account a on a.name = j.account and a.paused_since is null
+            join impact_mirror.export_account ea
+                on ea.export = j.export and ea.account = j.account and ea.paused_since is null
+            join impact_mirror.remote_job r on r.account = j.account and r.id = j.remote_job_id
+            where j.state = 'waiting'
+              and (j.lease_expires_at is null or j.lease_expires_at <= now())
+              and j.account = any($1) and j.export = any($2)
+        ), lead as (
+            select id, account from free where run_at <= now() order by priority, run_at limit 1
+        )
+        select f.id as "id!",
+               f.created_at as "created_at!",
+               (select count(*) from impact_mirror.remote_job n
+                where n.account = f.account and n.created_at >= f.created_at - interval '1 day') as "listed_before!"
+        from free f
+        join lead on lead.account = f.account
+        where f.id = lead.id or (f.attempts = 0 and f.run_at <= now() + f.pause / 2)
+        order by f.id <> lead.id, f.created_at desc
+        limit $3
+        "#,
+        &worker.accounts,
+        &worker.exports,
+        MOST,
+        poll_min.as_secs_f64(),
+        poll_max.as_secs_f64(),
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("look for jobs to poll together"))
+}
+
+/// The most jobs that one worker takes.
+const MOST: i64 = 50;
+
+/// Claims these waiting jobs, each under a lease of its own, as far as nobody else has.
+pub async fn claim(conn: &mut PgConnection, jobs: &[i64], worker: &Worker) -> Result<Vec<Job>, Error> {
+    let mut tx = conn.begin().await.map_err(failed("begin"))?;
+    let claimed = sqlx::query!(
+        r#"
+        with found as (
+            select id, lease_holder
+            from impact_mirror.job
+            where id = any($1) and state = 'waiting' and (lease_expires_at is null or lease_expires_at <= now())
+            for no key update skip locked
+        ), claimed as (
+            update impact_mirror.job j
+            set attempts = attempts + 1, run_at = least(run_at, now()),
+                lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
+            from found
+            where j.id = found.id
+            returning j.id, j.lease_token, found.lease_holder as old_holder
+        ), event as (
+            insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
+            select id, now(), 'waiting', 'waiting', $2, 'taken over: the lease of ' || old_holder || ' ran out'
+            from claimed
+            where old_holder is not null
+        )
+        select id as "id!", lease_token as "lease_token!" from claimed order by array_position($1, id)
+        "#,
+        jobs,
+        worker.holder,
+        worker.lease.as_secs_f64(),
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(failed("claim jobs to poll together"))?;
+    let mut jobs = Vec::new();
+    for one in claimed {
+        jobs.push(job::fetch(&mut tx, JobId(one.id), one.lease_token, false).await?);
+    }
+    tx.commit().await.map_err(failed("commit a claim"))?;
+    Ok(jobs)
+}
+
+/// When the first of these remote jobs was ordered first, by our clock.
+pub async fn oldest(
+    conn: &mut PgConnection,
+    account: &AccountName,
+    remote_job_ids: &[String],
+) -> Result<Option<DateTime<Utc>>, Error> {
+    sqlx::query_scalar!(
+        "select min(created_at) from impact_mirror.remote_job where account = $1 and id = any($2)",
+        account.as_str(),
+        remote_job_ids,
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed("look for the oldest remote job"))
+}
+
+/// How long impact.com usually takes with this export, from the order to the end of the run: the median of the last
+/// twenty that were loaded, by impact.com's own clock.
+pub async fn usual_duration(
+    conn: &mut PgConnection,
+    export: &ExportName,
+    account: &AccountName,
+) -> Result<Option<Duration>, Error> {
+    let seconds = sqlx::query_scalar!(
+        r#"
+        select percentile_cont(0.5) within group (order by took)
+        from (
+            select extract(epoch from completed_at - submitted_remote_at)::float8 as took
+            from impact_mirror.job
+            where export = $1 and account = $2 and state = 'loaded' and finished_at > now() - interval '30 days'
+              and completed_at >= submitted_remote_at
+            order by finished_at desc
+            limit 20
+        ) last
+        "#,
+        export.as_str(),
+        account.as_str(),
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed("look up how long an export takes"))?;
+    Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+}
