@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Database, Engine, GRACE};
 use crate::clock::Clock;
 use crate::export::ExportName;
-use crate::plan::{Because, Wanted};
+use crate::scheduler::Waiting;
 use crate::store;
 use crate::store::coverage::Progress;
 
@@ -36,7 +36,7 @@ pub struct SyncReport {
     /// Jobs and rows.
     pub progress: Progress,
     /// Windows that wait.
-    pub waiting: Vec<Wanted>,
+    pub waiting: Waiting,
     /// Exports of which nothing could be asked for, because the programs of their accounts could not be listed.
     pub without_programs: Vec<ExportName>,
 }
@@ -77,23 +77,19 @@ pub async fn sync(
     let mut conn = database.pool().acquire().await?;
     let failed_cells = store::coverage::failed_cells(&mut conn, &exports).await?;
     let planner = engine.planner();
-    let feeds = store::configured::feeds(&mut conn, &planner.settings, &planner.exports).await?;
-    let has_feed = |export: &&ExportName| feeds.iter().any(|feed| feed.export == **export);
-    let without_programs: Vec<ExportName> =
-        planner.exports.iter().filter(|export| !has_feed(export)).cloned().collect();
+    let without_programs = store::configured::without_feeds(&mut conn, &planner.exports).await?;
     drop(conn);
     engine.stop(GRACE).await;
     let end = end.unwrap_or_else(|| {
-        if without_programs.is_empty() { judge(&progress, &pass.plan.waiting, failed_cells) } else { SyncEnd::Failed }
+        if without_programs.is_empty() { judge(&progress, &pass.waiting, failed_cells) } else { SyncEnd::Failed }
     });
-    Ok(SyncReport { end, progress, waiting: pass.plan.waiting, without_programs })
+    Ok(SyncReport { end, progress, waiting: pass.waiting, without_programs })
 }
 
-fn judge(progress: &Progress, waiting: &[Wanted], failed_cells: i64) -> SyncEnd {
-    let is_paused = |wanted: &Wanted| matches!(wanted.because, Some(Because::Paused(_)));
-    if failed_cells > 0 || waiting.iter().any(is_paused) || progress.paused > 0 {
+fn judge(progress: &Progress, waiting: &Waiting, failed_cells: i64) -> SyncEnd {
+    if failed_cells > 0 || waiting.paused > 0 || progress.paused > 0 {
         SyncEnd::Failed
-    } else if !waiting.is_empty() || progress.blocked > 0 {
+    } else if waiting.for_quota > 0 || progress.blocked > 0 {
         SyncEnd::WaitsForQuota
     } else {
         SyncEnd::Done

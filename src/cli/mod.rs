@@ -95,11 +95,15 @@ enum Command {
     },
     /// Check the configuration, the database and each account: a line each, with the mend
     Check,
-    /// Show what would be asked now, what it costs, what waits and when the backfill ends; calls nothing
+    /// Show the next 24 hours call by call, what each costs, what waits and when the backfill ends; calls nothing
     Plan {
         /// Only this export; may be repeated
         #[arg(long = "export", value_name = "NAME")]
         exports: Vec<String>,
+        /// Show what a changed setting would do, as in share=0.5 (the quota of all accounts) or
+        /// exports.clicks.since=2026-01-01; may be repeated
+        #[arg(long = "with", value_name = "KEY=VALUE")]
+        changes: Vec<String>,
     },
     /// Show freshness, jobs in flight, quota and failures
     Status,
@@ -189,9 +193,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             quiet();
             check::check(cli.config.as_deref()).await
         }
-        Command::Plan { exports } => {
+        Command::Plan { exports, changes } => {
             quiet();
-            plan::plan(config::load(cli.config.as_deref())?, &exports, form).await
+            plan::plan(cli.config.as_deref(), &exports, &changes, form).await
         }
         Command::Status => {
             quiet();

@@ -5,7 +5,6 @@ use super::{Exit, open, scope, stop_signal};
 use crate::app::{self, Engine, Scope, SyncEnd, SyncReport};
 use crate::config::Settings;
 use crate::figures::{moment, thousands};
-use crate::plan::Because;
 use crate::telemetry::{self, Form};
 
 pub(super) async fn sync(settings: Settings, exports: &[String], form: Form) -> anyhow::Result<Exit> {
@@ -49,17 +48,13 @@ pub(super) async fn to_the_end(settings: Settings, scope: Scope, form: Form) -> 
 fn print(report: &SyncReport) {
     let progress = &report.progress;
     say!("{} windows loaded, {} rows read, {} failed", progress.loaded, thousands(progress.rows), progress.failed);
-    let by = |wanted: fn(&Because) -> bool| {
-        report.waiting.iter().filter(|one| one.because.as_ref().is_some_and(wanted)).collect::<Vec<_>>()
-    };
-    let quota = by(|because| matches!(because, Because::Quota | Because::Share));
-    if let Some(last) = quota.iter().filter_map(|one| one.expected_at).max() {
-        say!("{} windows wait for quota, the last until {}; see `impact-mirror plan`", quota.len(), moment(last));
+    let waiting = &report.waiting;
+    if let Some(last) = waiting.last_expected_at {
+        say!("{} windows wait for quota, the last until {}; see `impact-mirror plan`", waiting.for_quota, moment(last));
     }
-    if let Some(paused) = by(|because| matches!(because, Because::Paused(_))).first() {
-        let why = paused.because.as_ref().map(ToString::to_string).unwrap_or_default();
-        say!("account {} or an export on it is {why}", paused.account);
-        say!("mend it, then `impact-mirror accounts resume {}`", paused.account);
+    if let Some((account, why)) = &waiting.first_paused {
+        say!("account {account} or an export on it is paused: {why}");
+        say!("mend it, then `impact-mirror accounts resume {account}`");
     }
     for export in &report.without_programs {
         say!("{export}: the programs of its account could not be listed; `impact-mirror check` says why");

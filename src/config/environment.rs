@@ -37,7 +37,7 @@ impl Environment {
         for (variable, text) in &self.0 {
             if let Some(name) = variable.strip_prefix(PREFIX).filter(|name| !name.is_empty()) {
                 let value = Value::new(Some(variable), ValueKind::String(text.clone()));
-                keys.push((key_for(name, file), value));
+                keys.push((key_for(name.split("__"), file), value));
             }
         }
         Overrides(keys)
@@ -54,7 +54,7 @@ impl<K: Into<String>, V: Into<String>, const N: usize> From<[(K, V); N]> for Env
 ///
 /// Its own `Environment` would turn every name to lower case, and so miss `params.SHOW_DATE` and the account `acme-eu`.
 #[derive(Debug, Clone)]
-pub(super) struct Overrides(Vec<(String, Value)>);
+pub(super) struct Overrides(pub(super) Vec<(String, Value)>);
 
 impl Source for Overrides {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
@@ -68,10 +68,10 @@ impl Source for Overrides {
 
 /// `exports.actions.params.SHOW_DATE` for `EXPORTS__ACTIONS__PARAMS__SHOW_DATE`: each level is the key that the file
 /// has, whatever its case, else a new one: in lower case, but a parameter as it is written.
-fn key_for(name: &str, file: &Value) -> String {
+pub(super) fn key_for<'a>(levels: impl Iterator<Item = &'a str>, file: &Value) -> String {
     let mut here = Some(file);
     let mut path: Vec<String> = Vec::new();
-    for level in name.split("__") {
+    for level in levels {
         let table = match here.map(|value| &value.kind) {
             Some(ValueKind::Table(table)) => Some(table),
             _ => None,

@@ -9,7 +9,7 @@ use ::config::{Config, File, FileFormat};
 use super::environment::Environment;
 use super::reader::{Problem, Problems, Section};
 use super::settings::Settings;
-use super::{accounts, exports, sections};
+use super::{accounts, changes, exports, sections};
 
 /// Where the configuration is looked for when nobody says.
 const PLACES: [&str; 2] = ["impact-mirror.toml", "/etc/impact-mirror/impact-mirror.toml"];
@@ -17,16 +17,27 @@ const PLACES: [&str; 2] = ["impact-mirror.toml", "/etc/impact-mirror/impact-mirr
 /// Loads the configuration from `path`, else from the first default place that has one, with the environment of this
 /// process over it.
 pub fn load(path: Option<&Path>) -> Result<Settings, Error> {
+    load_with(path, &[])
+}
+
+/// Loads the configuration as `load` does, with `changes` over file and environment. A change is written `KEY=VALUE`; a
+/// key without dots is one of `[accounts.NAME.quota]`, for all accounts.
+pub fn load_with(path: Option<&Path>, changes: &[String]) -> Result<Settings, Error> {
     let path = match path {
         Some(path) => path.to_owned(),
         None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or(Error::NoFile)?,
     };
     let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-    check(&text, &path, &Environment::of_this_process())
+    check_with(&text, &path, &Environment::of_this_process(), changes)
 }
 
 /// Checks the text of a file, which messages call `path`, with `environment` over it.
 pub fn check(text: &str, path: &Path, environment: &Environment) -> Result<Settings, Error> {
+    check_with(text, path, environment, &[])
+}
+
+/// Checks the text of a file with `environment` over it, and `changes` over both.
+pub fn check_with(text: &str, path: &Path, environment: &Environment, changes: &[String]) -> Result<Settings, Error> {
     // The messages of TOML parsers quote the line, and the line may hold a secret.
     if let Err(error) = toml::from_str::<toml::Table>(text) {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
@@ -36,6 +47,8 @@ pub fn check(text: &str, path: &Path, environment: &Environment) -> Result<Setti
     let file = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build().map_err(unreadable)?;
     let overrides = environment.overrides(&file.cache);
     let whole = Config::builder().add_source(file).add_source(overrides).build().map_err(unreadable)?;
+    let changes = changes::overrides(changes, &whole.cache)?;
+    let whole = Config::builder().add_source(whole).add_source(changes).build().map_err(unreadable)?;
 
     let problems = Problems::default();
     let mut root = Section::root(whole.cache, &problems);
@@ -104,6 +117,14 @@ pub enum Error {
         path: PathBuf,
         /// Why not.
         source: Box<::config::ConfigError>,
+    },
+    /// A change is no `KEY=VALUE`.
+    #[error(
+        "{change:?} is no change of a setting; write KEY=VALUE, as in share=0.5 or exports.clicks.since=2026-01-01"
+    )]
+    Change {
+        /// What was written.
+        change: String,
     },
     /// Keys are wrong: all that were found, a line each.
     #[error("the configuration {path} has {}", list(problems))]

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod catalogue;
+mod changes;
 mod duration;
 mod environment;
 mod exports;
@@ -13,7 +14,7 @@ mod settings;
 
 pub use catalogue::{Catalogue, Certainty, Entry, KnownColumn, catalogue};
 pub use environment::Environment;
-pub use load::{Error, check, load};
+pub use load::{Error, check, check_with, load, load_with};
 pub use reader::Problem;
 pub use settings::*;
 

@@ -332,9 +332,12 @@ fn as_toml(text: &str) -> Option<ValueKind> {
     Some(parsed.cache.into_table().ok()?.remove("value")?.kind)
 }
 
-/// The environment variable that says it, if one does: files are no origin that we give.
+/// The environment variable, or the change on the command line, that says it, if one does: files are no origin that we
+/// give.
 fn variable(value: &Value) -> Option<String> {
-    value.origin().filter(|origin| origin.starts_with(super::environment::PREFIX)).map(str::to_owned)
+    let is_ours =
+        |origin: &&str| origin.starts_with(super::environment::PREFIX) || origin.starts_with(super::changes::ORIGIN);
+    value.origin().filter(is_ours).map(str::to_owned)
 }
 
 /// The known word that a misspelt one most likely means.

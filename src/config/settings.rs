@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, TimeDelta};
+use chrono::{DateTime, NaiveDate, SubsecRound as _, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds};
 use secrecy::SecretString;
@@ -224,18 +225,47 @@ pub struct Export {
 }
 
 impl Export {
-    /// How often the schedule fires on a day, at most every 15 minutes of it being counted: enough to tell how many
-    /// reads of the newest days a day can bring.
-    pub fn ticks_per_day(&self) -> u32 {
-        const MOST: usize = 96;
+    /// When the schedule fires in `zone` in the 24 hours after `now`; of ticks less than 15 minutes apart only the first
+    /// counts, which is enough to tell how often days can be read.
+    pub fn ticks(&self, zone: Tz, now: DateTime<Utc>) -> Arc<[DateTime<Utc>]> {
+        const APART: TimeDelta = TimeDelta::minutes(15);
+        let until = now + TimeDelta::hours(24);
         let schedule = CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build().parse(&self.schedule);
-        let monday = DateTime::UNIX_EPOCH + TimeDelta::days(4);
-        let ticks = schedule.map_or(1, |cron| {
-            cron.iter_from(monday, croner::Direction::Forward)
-                .take_while(|at| *at < monday + TimeDelta::days(1))
-                .take(MOST)
-                .count()
-        });
-        u32::try_from(ticks.max(1)).expect("at most 96")
+        let schedule = schedule.expect("the schedule was checked");
+        let next = |after: DateTime<Utc>| {
+            let local = after.trunc_subsecs(0).with_timezone(&zone);
+            schedule.find_next_occurrence(&local, false).ok().map(|at| at.with_timezone(&Utc))
+        };
+        let ticks = std::iter::successors(next(now), |tick| next(*tick + APART - TimeDelta::seconds(1)));
+        ticks.take_while(|tick| *tick <= until).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    fn ticks(schedule: &str, now: &str) -> Vec<String> {
+        let text = format!(
+            "[accounts.a]\npersona = \"brand\"\naccount_sid = \"IR1\"\nauth_token = {{ env = \"T\" }}\ntime_zone = \"UTC\"\n\
+             [exports.e]\nclicks = true\nsince = \"2026-01-01\"\nschedule = \"{schedule}\"\n"
+        );
+        let settings = crate::config::check(&text, Path::new("x.toml"), &[("T", "t")].into()).expect("settings");
+        let export = settings.exports.values().next().expect("an export");
+        let ticks = export.ticks(chrono_tz::America::New_York, now.parse().expect("a time"));
+        ticks.iter().map(|at| at.format("%dT%H:%M:%S").to_string()).collect()
+    }
+
+    #[test]
+    fn the_coming_ticks_are_those_of_the_zone_after_now() {
+        assert_eq!(ticks("0 30 3 * * *", "2026-05-01T07:30:00.5Z"), ["02T07:30:00"]);
+        assert_eq!(ticks("0 30 3,12 * * *", "2026-05-01T12:00:00Z"), ["01T16:30:00", "02T07:30:00"]);
+        assert_eq!(ticks("0 0 0 1 1 *", "2026-05-01T12:00:00Z"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ticks_closer_than_a_quarter_of_an_hour_count_once() {
+        assert_eq!(ticks("* * * * * *", "2026-05-01T12:00:00Z").len(), 96);
+        assert_eq!(ticks("0 */15 * * * *", "2026-05-01T12:00:00Z").len(), 96);
     }
 }

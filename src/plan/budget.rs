@@ -1,15 +1,18 @@
-//! How much of a bucket may be spent now, and when the rest frees up.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! How much of a bucket each class may take now. Higher classes go first, but every class has a minimum; and nobody takes
+//! now what a higher class will need before it is free again.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Because;
+use super::demand::Demand;
 use crate::export::Reason;
 
-/// At most this part of a bucket is kept for fresh days; the rest is there for backfill too.
-const FRESH_SHARE: f64 = 0.8;
+/// This part of a bucket is guaranteed to refreshes, and as much to backfill, in every window.
+const GUARANTEED: f64 = 0.15;
+
+/// A call that higher classes are expected to make may have to wait this long: what was read yesterday at the same time is
+/// free again some seconds after today's tick.
+const GRACE: TimeDelta = TimeDelta::minutes(15);
 
 /// What is known of a bucket.
 #[derive(Debug, Clone)]
@@ -44,82 +47,188 @@ pub struct AtMost {
     pub until: DateTime<Utc>,
 }
 
-/// A bucket while a plan is made.
+/// A bucket while a plan is made at one moment.
+#[derive(Debug)]
 pub(super) struct Purse {
     limit: u32,
     window: TimeDelta,
-    backfill_limit: u32,
-    /// When each charge stops counting, soonest first.
-    frees: BinaryHeap<Reverse<DateTime<Utc>>>,
-    backfill_frees: BinaryHeap<Reverse<DateTime<Utc>>>,
-    opens_at: DateTime<Utc>,
+    /// Calls possible now.
+    room: u32,
+    /// When there may be more; `None`: never, for the limit is zero.
+    next_room_at: Option<DateTime<Utc>>,
+    refresh: Share,
+    backfill: Share,
+    /// The calls a day that each class can count on for long: any class, refreshes, backfill.
+    steady: [u32; 3],
+    refused: [u32; 4],
+}
+
+/// What one of the lower classes has of a bucket.
+#[derive(Debug)]
+struct Share {
+    /// Its minimum.
+    guaranteed: u32,
+    /// Its calls that count.
+    counting: u32,
+    /// Its windows that want a call.
+    waiting: u32,
+    /// What the higher classes will leave at the tightest moment of the coming window.
+    spare: i64,
+}
+
+impl Share {
+    /// What others have to leave for its minimum.
+    fn reserved(&self) -> u32 {
+        self.guaranteed.saturating_sub(self.counting).min(self.waiting)
+    }
+
+    fn may_take(&self) -> bool {
+        self.counting < self.guaranteed || self.spare > 0
+    }
+}
+
+/// How many windows of the classes that have a minimum want a call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waiting {
+    pub refresh: u32,
+    pub backfill: u32,
 }
 
 /// Why a purse stays shut.
 pub(super) struct Refusal {
     pub because: Because,
-    /// When this window's turn comes; `None`: never, for the limit is zero.
+    /// When this window's turn may come; `None`: never, for the limit is zero.
     pub expected_at: Option<DateTime<Utc>>,
 }
 
 impl Purse {
-    pub fn new(state: &BudgetState, fresh_calls_per_day: u32, now: DateTime<Utc>) -> Self {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
-        let most_kept = (f64::from(state.limit) * FRESH_SHARE).floor() as u32;
-        let frees_at = |at: DateTime<Utc>| Reverse(at + state.window);
-        let counts = |spent: &&Spent| spent.at + state.window > now;
-        let is_backfill = |spent: &&Spent| spent.reason == Some(Reason::Backfill);
+    pub fn new(state: &BudgetState, demand: &Demand, waiting: Waiting, now: DateTime<Utc>) -> Self {
+        let limit = state.limit;
+        let counting = || state.charges.iter().filter(|spent| spent.at + state.window > now);
+        let mut frees: Vec<DateTime<Utc>> = counting().map(|spent| spent.at + state.window).collect();
+        frees.sort_unstable();
+        let closed_until = state.closed_until.filter(|until| *until > now);
+        let at_most = state.at_most.filter(|at_most| at_most.until > now);
+        let left = at_most.map_or(u32::MAX, |at_most| at_most.left);
+        let room = if closed_until.is_some() { 0 } else { limit.saturating_sub(count(frees.len())).min(left) };
+
+        let next_free_at = frees.first().copied().unwrap_or(now + state.window);
+        let next_room_at = [closed_until, at_most.filter(|one| one.left == 0).map(|one| one.until)]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or(next_free_at);
+        let guaranteed = guaranteed(limit);
+        let share = |reason, waiting, demand: &[DateTime<Utc>]| Share {
+            guaranteed,
+            counting: count(counting().filter(|spent| spent.reason == Some(reason)).count()),
+            waiting,
+            spare: spare(limit, &frees, demand, at_most),
+        };
+        let above_backfill = demand.above_backfill();
         Self {
-            limit: state.limit,
+            limit,
             window: state.window,
-            backfill_limit: state.limit - fresh_calls_per_day.min(most_kept),
-            frees: state.charges.iter().filter(counts).map(|spent| frees_at(spent.at)).collect(),
-            backfill_frees: state
-                .charges
-                .iter()
-                .filter(counts)
-                .filter(is_backfill)
-                .map(|spent| frees_at(spent.at))
-                .collect(),
-            opens_at: state.closed_until.map_or(now, |until| until.max(now)),
+            room,
+            next_room_at: (limit > 0).then_some(next_room_at),
+            refresh: share(Reason::Refresh, waiting.refresh, &demand.fresh),
+            backfill: share(Reason::Backfill, waiting.backfill, &above_backfill),
+            steady: [limit, steady(limit, demand.fresh.len()), steady(limit, above_backfill.len())],
+            refused: [0; 4],
         }
     }
 
-    /// How many calls of a window backfill may take.
-    pub fn backfill_limit(&self) -> u32 {
-        self.backfill_limit
+    /// Takes one call out now, or says why not and when its turn may come.
+    pub fn spend(&mut self, reason: Reason) -> Result<(), Refusal> {
+        let is_allowed = match reason {
+            Reason::Manual => self.room > 0,
+            Reason::Fresh => self.room > self.reserved_against_fresh(),
+            Reason::Refresh => self.room > self.backfill.reserved() && self.refresh.may_take(),
+            Reason::Backfill => self.room > 0 && self.backfill.may_take(),
+        };
+        if !is_allowed {
+            let because = if self.room == 0 { Because::Quota } else { Because::Share };
+            return Err(Refusal { because, expected_at: self.turn(reason) });
+        }
+        self.room -= 1;
+        self.refresh.spare -= 1;
+        self.backfill.spare -= 1;
+        match reason {
+            Reason::Manual | Reason::Fresh => {}
+            Reason::Refresh => self.refresh.take(),
+            Reason::Backfill => self.backfill.take(),
+        }
+        Ok(())
     }
 
-    /// Takes one call out, now or, by refusing, at the time it will be possible.
-    pub fn spend(&mut self, reason: Reason, now: DateTime<Utc>) -> Result<(), Refusal> {
-        if self.limit == 0 {
-            return Err(Refusal { because: Because::Quota, expected_at: None });
-        }
-        let is_backfill = reason == Reason::Backfill;
-        let mut at = self.opens_at;
-        let mut because = Because::Quota;
-        if is_backfill && self.backfill_frees.len() >= self.backfill_limit as usize {
-            match self.backfill_frees.pop() {
-                Some(Reverse(free_at)) => {
-                    if free_at > at {
-                        because = Because::Share;
-                        at = free_at;
-                    }
-                }
-                None => return Err(Refusal { because: Because::Share, expected_at: None }),
-            }
-        }
-        if self.frees.len() >= self.limit as usize {
-            let Reverse(free_at) = self.frees.pop().expect("the limit is not zero");
-            if free_at > at {
-                because = Because::Quota;
-                at = free_at;
-            }
-        }
-        self.frees.push(Reverse(at + self.window));
-        if is_backfill {
-            self.backfill_frees.push(Reverse(at + self.window));
-        }
-        if at <= now { Ok(()) } else { Err(Refusal { because, expected_at: Some(at) }) }
+    /// Of a limit of two, one call is left for fresh days even where both minimums want one.
+    fn reserved_against_fresh(&self) -> u32 {
+        let others = self.refresh.counting + self.backfill.counting;
+        let most = self.limit.saturating_sub(1).saturating_sub(others);
+        (self.refresh.reserved() + self.backfill.reserved()).min(most)
     }
+
+    /// The calls a day that a class can count on for long.
+    pub fn steady(&self, reason: Reason) -> u32 {
+        match reason {
+            Reason::Manual | Reason::Fresh => self.steady[0],
+            Reason::Refresh => self.steady[1],
+            Reason::Backfill => self.steady[2],
+        }
+    }
+
+    /// When the next window of a class that is refused may have its turn: each that was refused before it takes a call.
+    fn turn(&mut self, reason: Reason) -> Option<DateTime<Utc>> {
+        let before = &mut self.refused[reason as usize];
+        let rounds = *before / self.steady[(reason as usize).saturating_sub(1)].max(1);
+        *before += 1;
+        let rounds = i32::try_from(rounds).unwrap_or(i32::MAX);
+        Some(self.next_room_at? + self.window.checked_mul(rounds).unwrap_or(TimeDelta::MAX / 1_000))
+    }
+}
+
+impl Share {
+    fn take(&mut self) {
+        self.counting += 1;
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+}
+
+/// The minimum of refreshes, and of backfill, in every window.
+pub(super) fn guaranteed(limit: u32) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
+    let part = (f64::from(limit) * GUARANTEED).floor() as u32;
+    if limit < 2 { 0 } else { part.max(1) }
+}
+
+/// What a class can take day by day where classes above it want `above`.
+fn steady(limit: u32, above: usize) -> u32 {
+    limit.saturating_sub(count(above)).max(guaranteed(limit))
+}
+
+/// How many calls more may be made now so that, at every moment of the coming window, what still counts and what will have
+/// been demanded by then fits into the limit. What counts changes for the worse only where a call is demanded.
+fn spare(limit: u32, frees: &[DateTime<Utc>], demand: &[DateTime<Utc>], at_most: Option<AtMost>) -> i64 {
+    let mut spare = i64::from(limit) - length(frees.len());
+    if let Some(at_most) = at_most {
+        spare = spare.min(i64::from(at_most.left));
+    }
+    for (before, at) in demand.iter().enumerate() {
+        let at = *at + GRACE;
+        let counting = frees.len() - frees.partition_point(|free| *free <= at);
+        let demanded = length(before) + 1;
+        spare = spare.min(i64::from(limit) - length(counting) - demanded);
+        if let Some(at_most) = at_most.filter(|at_most| at < at_most.until) {
+            spare = spare.min(i64::from(at_most.left) - demanded);
+        }
+    }
+    spare
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn length(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }

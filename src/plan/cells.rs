@@ -1,11 +1,9 @@
 //! Which cells of a feed are due, and when a cell is to be read again.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::{FeedState, RETRY_FAILED_AFTER, earliest, is_complete};
+use super::{Cell, FeedState, RETRY_FAILED_AFTER, delta, earliest, is_complete};
 use crate::clock::{day_end, day_in};
 use crate::export::{Reason, RefreshRule, Window};
 
@@ -59,25 +57,74 @@ pub fn wanted_after(window: Window, time_zone: Tz, rules: &[RefreshRule], now: D
         .unwrap_or(now)
 }
 
-/// The due cells of a feed.
+/// A due day.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DueDay {
+    pub day: NaiveDate,
+    /// Its most urgent reason.
+    pub reason: Reason,
+    /// How new its rows are; `None` where it was never read.
+    pub as_of: Option<DateTime<Utc>>,
+}
+
+/// What one walk along the cells of a feed finds.
+#[derive(Debug, Default)]
 pub(super) struct Due {
-    /// The days, each with its most urgent reason.
-    pub days: BTreeMap<NaiveDate, Reason>,
+    /// The due days, in order.
+    pub days: Vec<DueDay>,
+    /// Days that will be due soon: past half of the pause to their next read, in order.
+    pub soon: Vec<NaiveDate>,
+    /// Complete days that come due in the next 24 hours, and when.
+    pub coming: Vec<(DateTime<Utc>, NaiveDate)>,
+    /// The newest day that was read after it was over.
+    pub newest_read: Option<NaiveDate>,
     /// When more become due without a tick.
     pub next_change_at: Option<DateTime<Utc>>,
 }
 
-/// Finds the due cells: by the last tick, except what people asked for, which is due at once.
+impl Due {
+    /// The due days of a window.
+    pub fn within(&self, window: Window) -> &[DueDay] {
+        let from = self.days.partition_point(|one| one.day < window.from());
+        let to = self.days.partition_point(|one| one.day <= window.to());
+        &self.days[from..to]
+    }
+}
+
+/// Finds the due cells: by the last tick, except what people asked for, which is due at once. Each cell is looked at once.
 pub(super) fn due(state: &FeedState, now: DateTime<Utc>) -> Due {
     let feed = &state.feed;
-    let mut due = Due { days: BTreeMap::new(), next_change_at: None };
+    let mut due = Due::default();
     let Some(last) = feed.last_day(now) else { return due };
+    let tick = state.tick_at.and_then(|at| {
+        let newest_complete = day_in(feed.time_zone, at).pred_opt()?;
+        Some(Tick { at, last: feed.last_day(at)?, newest_complete })
+    });
+    let mut cells = state.cells.iter().peekable();
+    let mut open = state.open.iter().peekable();
     for day in feed.since.iter_days().take_while(|day| *day <= last) {
-        if state.open.contains(&day) {
+        while cells.next_if(|(at, _)| *at < day).is_some() {}
+        while open.next_if(|at| **at < day).is_some() {}
+        let cell = cells.next_if(|(at, _)| *at == day).map(|(_, cell)| cell);
+        let as_of = cell.and_then(|cell| cell.as_of);
+        let is_complete = as_of.is_some_and(|as_of| is_complete(feed.time_zone, day, as_of));
+        if is_complete {
+            due.newest_read = Some(day);
+        }
+        if open.next_if(|at| **at == day).is_some() {
             continue;
         }
-        let cell = state.cells.get(&day);
-        let Some(reason) = reason(state, day, now) else { continue };
+        let Some(reason) = reason(state, day, cell, is_complete, tick, now) else {
+            if let Some((as_of, at)) = as_of.zip(cell.and_then(|cell| cell.next_refresh_at)) {
+                if now >= as_of + (at - as_of) / 2 {
+                    due.soon.push(day);
+                }
+                if is_complete && at <= now + TimeDelta::days(1) {
+                    due.coming.push((at - slack(at - as_of), day));
+                }
+            }
+            continue;
+        };
         if let Some(retry_at) = cell.and_then(|cell| cell.failed_at).map(|at| at + RETRY_FAILED_AFTER)
             && retry_at > now
             && reason != Reason::Manual
@@ -85,14 +132,27 @@ pub(super) fn due(state: &FeedState, now: DateTime<Utc>) -> Due {
             due.next_change_at = earliest(due.next_change_at, Some(retry_at));
             continue;
         }
-        due.days.insert(day, reason);
+        due.days.push(DueDay { day, reason, as_of });
     }
     due
 }
 
-fn reason(state: &FeedState, day: NaiveDate, now: DateTime<Utc>) -> Option<Reason> {
-    let feed = &state.feed;
-    let cell = state.cells.get(&day);
+/// What the last tick saw.
+#[derive(Debug, Clone, Copy)]
+struct Tick {
+    at: DateTime<Utc>,
+    last: NaiveDate,
+    newest_complete: NaiveDate,
+}
+
+fn reason(
+    state: &FeedState,
+    day: NaiveDate,
+    cell: Option<&Cell>,
+    is_complete: bool,
+    tick: Option<Tick>,
+    now: DateTime<Utc>,
+) -> Option<Reason> {
     let as_of = cell.and_then(|cell| cell.as_of);
     let is_asked_for = state.manual.iter().any(|manual| {
         manual.window.contains(day)
@@ -105,28 +165,22 @@ fn reason(state: &FeedState, day: NaiveDate, now: DateTime<Utc>) -> Option<Reaso
     if is_asked_for {
         return Some(Reason::Manual);
     }
-    let tick_at = state.tick_at?;
-    if feed.last_day(tick_at).is_none_or(|last| day > last) {
+    let tick = tick?;
+    if day > tick.last {
         return None; // a day that began after the last tick
     }
-    let newest_complete = day_in(feed.time_zone, tick_at).pred_opt();
-    let is_newest = newest_complete.is_none_or(|newest| day >= newest);
     let Some(as_of) = as_of else {
-        return Some(if is_newest { Reason::Fresh } else { Reason::Backfill });
+        return Some(if day >= tick.newest_complete { Reason::Fresh } else { Reason::Backfill });
     };
-    if !is_complete(feed.time_zone, day, as_of) && tick_at >= day_end(feed.time_zone, day) {
+    if !is_complete && tick.at >= day_end(state.feed.time_zone, day) {
         return Some(Reason::Fresh);
     }
-    let is_due = cell.and_then(|cell| cell.next_refresh_at).is_some_and(|at| at - slack(at - as_of) <= tick_at);
-    is_due.then_some(if is_complete(feed.time_zone, day, as_of) { Reason::Refresh } else { Reason::Fresh })
+    let is_due = cell.and_then(|cell| cell.next_refresh_at).is_some_and(|at| at - slack(at - as_of) <= tick.at);
+    is_due.then_some(if is_complete { Reason::Refresh } else { Reason::Fresh })
 }
 
 /// An order goes out a little after its tick. Without some slack a day that is to be read again at every tick would just
 /// miss the next one, and be read at every second.
-fn slack(pause: TimeDelta) -> TimeDelta {
+pub(super) fn slack(pause: TimeDelta) -> TimeDelta {
     (pause / 10).clamp(TimeDelta::zero(), TimeDelta::minutes(15))
-}
-
-fn delta(duration: std::time::Duration) -> TimeDelta {
-    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }

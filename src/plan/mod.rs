@@ -3,22 +3,30 @@
 mod budget;
 mod cells;
 mod change;
+mod demand;
+mod draft;
+mod forecast;
+mod wanted;
 mod windows;
+mod worth;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::account::AccountName;
-use crate::clock::{day_end, day_in};
-use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, RefreshRule, Source, Window};
+use crate::clock::{day_end, day_in, day_start};
+use crate::export::{Bucket, ExportName, ExportRequest, Program, RefreshRule, Source, Window};
 
 pub use budget::{AtMost, BudgetState, Spent};
 pub use cells::{next_refresh_at, wanted_after};
 pub use change::{BANDS, Band, ChangeRates, band};
-
-use budget::Purse;
+pub use draft::{Draft, draft};
+pub use forecast::{BackfillEnd, Forecast, Late, forecast};
+pub use wanted::{Action, Because, Plan, Wanted};
 
 /// A failed cell is due again after this long (design §10).
 pub const RETRY_FAILED_AFTER: TimeDelta = TimeDelta::hours(1);
@@ -46,8 +54,10 @@ pub struct Feed {
     pub max_window_days: u32,
     /// How often cells of an age are read again.
     pub rules: Vec<RefreshRule>,
-    /// How often its schedule fires on a day.
-    pub ticks_per_day: u32,
+    /// How old the newest complete day may get before the export is late.
+    pub freshness: Duration,
+    /// When its schedule fires in the next 24 hours, in order.
+    pub ticks: Arc<[DateTime<Utc>]>,
 }
 
 impl Feed {
@@ -100,229 +110,46 @@ pub struct FeedState {
     pub tick_at: Option<DateTime<Utc>>,
     /// Why nothing may be ordered for it, if so.
     pub paused: Option<String>,
-    /// Cells that were tried.
-    pub cells: BTreeMap<NaiveDate, Cell>,
+    /// Cells that were tried, in order of their days.
+    pub cells: Vec<(NaiveDate, Cell)>,
     /// Days of open jobs.
     pub open: BTreeSet<NaiveDate>,
     /// What people asked for.
     pub manual: Vec<ManualRequest>,
+    /// How often the rows of its days change.
+    pub rates: ChangeRates,
 }
 
-/// Everything a plan is made from.
-#[derive(Debug, Default)]
-pub struct Inputs {
-    /// The feeds.
-    pub feeds: Vec<FeedState>,
-    /// The budgets by account and bucket.
-    pub budgets: BTreeMap<(AccountName, Bucket), BudgetState>,
-    /// Remote jobs that can be replayed, by account and request.
-    pub known: HashMap<(AccountName, ExportRequest), String>,
-}
-
-/// How a window is had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// A new submission.
-    Submit,
-    /// Replay of a remote job that we know.
-    Replay,
-}
-
-impl Action {
-    /// The word in tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Submit => "submit",
-            Self::Replay => "replay",
-        }
+impl FeedState {
+    /// The cells of a window that were tried.
+    fn cells_in(&self, window: Window) -> &[(NaiveDate, Cell)] {
+        let from = self.cells.partition_point(|(day, _)| *day < window.from());
+        let to = self.cells.partition_point(|(day, _)| *day <= window.to());
+        &self.cells[from..to]
     }
 }
 
-/// A window that should be asked for.
+/// An account with all that a plan for it is made from: budgets are an account's, and so are plans.
 #[derive(Debug, Clone)]
-pub struct Wanted {
-    /// The export.
-    pub export: ExportName,
-    /// The account.
+pub struct AccountState {
+    /// Which.
     pub account: AccountName,
-    /// The days.
-    pub window: Window,
-    /// Why.
-    pub reason: Reason,
-    /// Lower goes first.
-    pub priority: i32,
-    /// The bucket that pays.
-    pub bucket: Bucket,
-    /// The canonical request.
-    pub request: ExportRequest,
-    /// The remote job to replay; `None`: submit.
-    pub replay_of: Option<String>,
-    /// A result made before this is too old.
-    pub wanted_after: DateTime<Utc>,
-    /// When the budget allows it.
-    pub expected_at: Option<DateTime<Utc>>,
-    /// Why it waits; `None` for calls.
-    pub because: Option<Because>,
+    /// Its feeds.
+    pub feeds: Vec<FeedState>,
+    /// Its budgets.
+    pub budgets: BTreeMap<Bucket, BudgetState>,
 }
 
-impl Wanted {
-    /// Submission or Replay.
-    pub fn action(&self) -> Action {
-        if self.replay_of.is_some() { Action::Replay } else { Action::Submit }
+/// Whether a cell's day was over when its rows were ordered.
+pub fn is_complete(time_zone: Tz, day: NaiveDate, as_of: DateTime<Utc>) -> bool {
+    // No zone is further from UTC than this, which spares most cells the look into the zone's history.
+    const FURTHEST: TimeDelta = TimeDelta::hours(16);
+    let end_in_utc = day_start(Tz::UTC, day) + TimeDelta::days(1);
+    if as_of >= end_in_utc + FURTHEST {
+        true
+    } else {
+        as_of >= end_in_utc - FURTHEST && as_of >= day_end(time_zone, day)
     }
-}
-
-/// Why a window waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Because {
-    /// The bucket is spent or closed.
-    Quota,
-    /// What is left is kept for fresh days.
-    Share,
-    /// The account or the export on it is paused, with the words.
-    Paused(String),
-}
-
-impl std::fmt::Display for Because {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Quota => f.write_str("quota is spent"),
-            Self::Share => f.write_str("the rest is kept for fresh days"),
-            Self::Paused(why) => write!(f, "paused: {why}"),
-        }
-    }
-}
-
-/// What to do.
-#[derive(Debug, Default)]
-pub struct Plan {
-    /// Windows to order now, most wanted first.
-    pub calls: Vec<Wanted>,
-    /// Windows that wait, most wanted first.
-    pub waiting: Vec<Wanted>,
-    /// How many calls a day a bucket leaves for backfill.
-    pub backfill_per_day: BTreeMap<(AccountName, Bucket), u32>,
-    /// When planning again can change something by itself: a bucket frees up, a failed cell is due again.
-    pub wake_at: Option<DateTime<Utc>>,
-}
-
-/// Plans: due cells become windows, windows are ordered by worth, and the budget decides which go now.
-pub fn plan(inputs: &Inputs, now: DateTime<Utc>) -> Plan {
-    let mut wanted = Vec::new();
-    let mut wake_at: Option<DateTime<Utc>> = None;
-    for state in &inputs.feeds {
-        let due = cells::due(state, now);
-        wake_at = earliest(wake_at, due.next_change_at);
-        wanted.extend(windows_of(state, &due.days, &inputs.known, now));
-    }
-    wanted.sort_by(|a, b| {
-        (a.priority, &a.export, &a.account, &a.request.program, a.window).cmp(&(
-            b.priority,
-            &b.export,
-            &b.account,
-            &b.request.program,
-            b.window,
-        ))
-    });
-
-    let mut purses: BTreeMap<_, _> = inputs
-        .budgets
-        .iter()
-        .map(|(key, state)| (key.clone(), Purse::new(state, fresh_calls_per_day(&inputs.feeds, key), now)))
-        .collect();
-    let backfill_per_day = purses.iter().map(|(key, purse)| (key.clone(), purse.backfill_limit())).collect();
-    let mut plan = Plan { backfill_per_day, wake_at, ..Plan::default() };
-    for mut one in wanted {
-        if one.because.is_some() {
-            plan.waiting.push(one);
-            continue;
-        }
-        let Some(purse) = purses.get_mut(&(one.account.clone(), one.bucket)) else {
-            continue; // an account that is not configured any more
-        };
-        match purse.spend(one.reason, now) {
-            Ok(()) => {
-                one.expected_at = Some(now);
-                plan.calls.push(one);
-            }
-            Err(refusal) => {
-                one.because = Some(refusal.because);
-                one.expected_at = refusal.expected_at;
-                plan.wake_at = earliest(plan.wake_at, refusal.expected_at);
-                plan.waiting.push(one);
-            }
-        }
-    }
-    plan
-}
-
-fn windows_of(
-    state: &FeedState,
-    due: &BTreeMap<NaiveDate, Reason>,
-    known: &HashMap<(AccountName, ExportRequest), String>,
-    now: DateTime<Utc>,
-) -> Vec<Wanted> {
-    let feed = &state.feed;
-    let Some(last) = feed.last_day(now) else { return Vec::new() };
-    let spans = windows::cover(due, &state.open, feed.since, last, feed.max_window_days);
-    spans
-        .into_iter()
-        .map(|(window, reason)| {
-            let request = feed.request(window);
-            let replay_of = known.get(&(feed.account.clone(), request.clone())).cloned();
-            let asked_at = state
-                .manual
-                .iter()
-                .filter(|manual| manual.rereads && window.days().any(|day| manual.window.contains(day)))
-                .map(|manual| manual.requested_at)
-                .max();
-            // Days that are read along must not become older than they are.
-            let newest_known = state.cells.range(window.from()..=window.to()).filter_map(|(_, cell)| cell.as_of).max();
-            let by_rules = wanted_after(window, feed.time_zone, &feed.rules, now);
-            Wanted {
-                export: feed.export.clone(),
-                account: feed.account.clone(),
-                window,
-                reason,
-                priority: priority(reason, window, day_in(feed.time_zone, now)),
-                bucket: feed.source.bucket(),
-                request,
-                replay_of,
-                wanted_after: [asked_at, newest_known].into_iter().flatten().fold(by_rules, DateTime::max),
-                expected_at: None,
-                because: state.paused.clone().map(Because::Paused),
-            }
-        })
-        .collect()
-}
-
-/// Reasons in their order, and within one the newest days first.
-fn priority(reason: Reason, window: Window, today: NaiveDate) -> i32 {
-    let class = match reason {
-        Reason::Manual => 0,
-        Reason::Fresh => 1,
-        Reason::Refresh => 2,
-        Reason::Backfill => 3,
-    };
-    let age = i32::try_from((today - window.to()).num_days().clamp(0, 99_999)).expect("clamped");
-    class * 100_000 + age
-}
-
-/// How many orders a day the newest days of all feeds on a bucket take.
-fn fresh_calls_per_day(feeds: &[FeedState], (account, bucket): &(AccountName, Bucket)) -> u32 {
-    feeds
-        .iter()
-        .filter(|state| state.feed.account == *account && state.feed.source.bucket() == *bucket)
-        .map(|state| match state.feed.rules.first() {
-            Some(rule) if state.feed.include_today => {
-                let day = TimeDelta::days(1).num_seconds();
-                let every = i64::try_from(rule.every.as_secs()).unwrap_or(day).max(1);
-                u32::try_from((day + every - 1) / every).unwrap_or(u32::MAX).min(state.feed.ticks_per_day)
-            }
-            Some(_) | None => 1,
-        })
-        .fold(0, u32::saturating_add)
 }
 
 fn earliest(a: Option<DateTime<Utc>>, b: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
@@ -332,9 +159,8 @@ fn earliest(a: Option<DateTime<Utc>>, b: Option<DateTime<Utc>>) -> Option<DateTi
     }
 }
 
-/// Whether a cell's day was over when its rows were ordered.
-pub fn is_complete(time_zone: Tz, day: NaiveDate, as_of: DateTime<Utc>) -> bool {
-    as_of >= day_end(time_zone, day)
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
 #[cfg(test)]

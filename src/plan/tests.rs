@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use std::collections::HashMap;
+
 use super::*;
-use crate::export::ReportHandle;
+use crate::export::{Reason, ReportHandle};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -19,6 +21,15 @@ fn rules() -> Vec<RefreshRule> {
     vec![RefreshRule { age: hours(3 * 24), every: hours(6) }, RefreshRule { age: hours(35 * 24), every: hours(24) }]
 }
 
+/// The ticks of the next 24 hours, every quarter of an hour.
+fn every_quarter() -> Arc<[DateTime<Utc>]> {
+    (1..=96).map(|n| at(NOW) + TimeDelta::minutes(15 * n)).collect()
+}
+
+fn once_a_day(text: &str) -> Arc<[DateTime<Utc>]> {
+    Arc::new([at(text)])
+}
+
 fn report(since: &str) -> FeedState {
     FeedState {
         feed: Feed {
@@ -32,34 +43,46 @@ fn report(since: &str) -> FeedState {
             include_today: true,
             max_window_days: 31,
             rules: rules(),
-            ticks_per_day: 96,
+            freshness: hours(26),
+            ticks: every_quarter(),
         },
         tick_at: Some(at("2026-06-10T12:00:00Z")),
         paused: None,
-        cells: BTreeMap::new(),
+        cells: Vec::new(),
         open: BTreeSet::new(),
         manual: Vec::new(),
+        rates: ChangeRates::default(),
     }
 }
 
-fn budget(limit: u32) -> BTreeMap<(AccountName, Bucket), BudgetState> {
+fn account(feeds: Vec<FeedState>, limit: u32) -> AccountState {
     let state =
         BudgetState { limit, window: TimeDelta::hours(24), charges: Vec::new(), closed_until: None, at_most: None };
-    [Bucket::ReportExport, Bucket::ClickExport]
-        .into_iter()
-        .map(|bucket| ((AccountName::new("acme"), bucket), state.clone()))
-        .collect()
+    let budgets =
+        [Bucket::ReportExport, Bucket::ClickExport].into_iter().map(|bucket| (bucket, state.clone())).collect();
+    AccountState { account: AccountName::new("acme"), feeds, budgets }
 }
 
 const NOW: &str = "2026-06-10T12:00:00Z";
 
 fn plan_for(state: FeedState, limit: u32) -> Plan {
-    plan(&Inputs { feeds: vec![state], budgets: budget(limit), known: HashMap::new() }, at(NOW))
+    draft(&account(vec![state], limit), at(NOW)).spend(&HashMap::new(), at(NOW))
 }
 
 fn loaded(state: &mut FeedState, day: NaiveDate, as_of: DateTime<Utc>) {
     let next_refresh_at = next_refresh_at(state.feed.time_zone, day, as_of, &state.feed.rules, 0);
-    state.cells.insert(day, Cell { as_of: Some(as_of), next_refresh_at, failed_at: None });
+    set(state, day, Cell { as_of: Some(as_of), next_refresh_at, failed_at: None });
+}
+
+fn set(state: &mut FeedState, day: NaiveDate, cell: Cell) {
+    match state.cells.binary_search_by_key(&day, |(day, _)| *day) {
+        Ok(index) => state.cells[index].1 = cell,
+        Err(index) => state.cells.insert(index, (day, cell)),
+    }
+}
+
+fn forget(state: &mut FeedState, day: NaiveDate) {
+    state.cells.retain(|(other, _)| *other != day);
 }
 
 fn load_all(state: &mut FeedState, as_of: DateTime<Utc>) {
@@ -134,24 +157,34 @@ fn days_of_open_jobs_are_left_out_of_every_window() {
     assert!(plan.calls.iter().all(|call| !call.window.contains(day("2026-06-05"))));
 }
 
-#[test]
-fn clicks_take_a_call_a_day_and_keep_some_for_tomorrow() {
-    let mut state = report("2026-05-01");
+fn clicks(since: &str) -> FeedState {
+    let mut state = report(since);
+    state.feed.export = ExportName::new("clicks");
     state.feed.source = Source::Clicks;
     state.feed.include_today = false;
     state.feed.max_window_days = 1;
     state.feed.rules = Vec::new();
-    let plan = plan_for(state, 10);
-    // One call for yesterday, and of the other nine one is kept for tomorrow's fresh day.
-    assert_eq!(plan.calls.len(), 10);
-    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 9);
+    state
+}
+
+#[test]
+fn clicks_take_a_call_a_day_and_keep_one_for_the_day_that_ends_before_any_call_is_free_again() {
+    let plan = plan_for(clicks("2026-05-01"), 10);
+    // One call for yesterday, and one is kept for today, which is over at midnight.
+    assert_eq!(plan.calls.len(), 9);
+    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 8);
     assert_eq!(plan.calls[0].window, Window::day(day("2026-06-09")));
-    assert_eq!(plan.waiting.len(), 30);
+    assert_eq!(plan.waiting.len(), 31);
     assert_eq!(plan.waiting[0].because, Some(Because::Share));
     assert_eq!(plan.waiting[0].expected_at, Some(at("2026-06-11T12:00:00Z")));
-    // Nine a day: the last of thirty waits three days and a bit.
-    assert_eq!(plan.waiting[29].expected_at, Some(at("2026-06-14T12:00:00Z")));
     assert_eq!(plan.wake_at, Some(at("2026-06-11T12:00:00Z")));
+}
+
+#[test]
+fn what_is_free_again_by_then_is_not_kept_for_a_coming_tick() {
+    let mut state = clicks("2026-05-01");
+    state.feed.ticks = once_a_day("2026-06-11T12:00:00Z");
+    assert_eq!(plan_for(state, 10).calls.len(), 10, "today's call is free again when tomorrow's is due");
 }
 
 #[test]
@@ -159,27 +192,27 @@ fn backfill_leaves_room_for_the_fresh_days_of_the_next_hours() {
     let mut state = report("2026-01-01");
     state.feed.max_window_days = 1;
     let plan = plan_for(state, 10);
-    // Four fresh reads a day are kept; fresh calls now are two (today and yesterday).
-    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 6);
+    // Two fresh days now; until noon today is read at 18, and from midnight on both days, then today at 6 and 12.
     assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Fresh).count(), 2);
+    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 4);
 }
 
 #[test]
 fn no_more_is_kept_for_fresh_days_than_the_schedule_can_use() {
     let mut state = report("2026-01-01");
     state.feed.max_window_days = 1;
-    state.feed.ticks_per_day = 1;
+    state.feed.ticks = once_a_day("2026-06-11T06:00:00Z");
     let plan = plan_for(state, 10);
-    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 8, "beside two fresh ones");
+    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 6, "beside two fresh ones");
 }
 
 #[test]
 fn a_closed_bucket_waits_until_it_opens() {
-    let mut inputs = Inputs { feeds: vec![report("2026-06-09")], budgets: budget(10), known: HashMap::new() };
-    for state in inputs.budgets.values_mut() {
+    let mut account = account(vec![report("2026-06-09")], 10);
+    for state in account.budgets.values_mut() {
         state.closed_until = Some(at("2026-06-10T13:00:00Z"));
     }
-    let plan = plan(&inputs, at(NOW));
+    let plan = draft(&account, at(NOW)).spend(&HashMap::new(), at(NOW));
     assert!(plan.calls.is_empty());
     assert_eq!(plan.wake_at, Some(at("2026-06-10T13:00:00Z")));
 }
@@ -188,8 +221,8 @@ fn a_closed_bucket_waits_until_it_opens() {
 fn a_window_that_impact_com_already_ran_is_replayed() {
     let state = report("2026-06-09");
     let request = state.feed.request(Window::new(day("2026-06-09"), day("2026-06-10")).expect("in order"));
-    let known = HashMap::from([((AccountName::new("acme"), request), "r1".to_owned())]);
-    let plan = plan(&Inputs { feeds: vec![state], budgets: budget(10), known }, at(NOW));
+    let known = HashMap::from([(request, "r1".to_owned())]);
+    let plan = draft(&account(vec![state], 10), at(NOW)).spend(&known, at(NOW));
     assert_eq!(plan.calls[0].replay_of.as_deref(), Some("r1"));
     assert_eq!(plan.calls[0].action(), Action::Replay);
 }
@@ -217,11 +250,11 @@ fn what_a_person_asks_for_goes_first_and_needs_no_tick() {
 fn a_failed_cell_is_due_again_after_an_hour() {
     let mut state = report("2026-06-10");
     let failed = |failed_at| Cell { as_of: None, next_refresh_at: None, failed_at: Some(failed_at) };
-    state.cells.insert(day("2026-06-10"), failed(at("2026-06-10T11:30:00Z")));
+    set(&mut state, day("2026-06-10"), failed(at("2026-06-10T11:30:00Z")));
     let plan = plan_for(state.clone(), 10);
     assert!(plan.calls.is_empty());
     assert_eq!(plan.wake_at, Some(at("2026-06-10T12:30:00Z")));
-    state.cells.insert(day("2026-06-10"), failed(at("2026-06-10T11:00:00Z")));
+    set(&mut state, day("2026-06-10"), failed(at("2026-06-10T11:00:00Z")));
     assert_eq!(plan_for(state, 10).calls.len(), 1);
 }
 
@@ -239,32 +272,38 @@ mod cover {
 
     use super::*;
 
-    fn days(offsets: &BTreeSet<u16>) -> BTreeMap<NaiveDate, Reason> {
-        offsets.iter().map(|n| (day("2026-01-01") + chrono::Days::new(u64::from(*n)), Reason::Refresh)).collect()
+    fn days(offsets: &BTreeSet<u16>) -> Vec<NaiveDate> {
+        offsets.iter().map(|n| day("2026-01-01") + chrono::Days::new(u64::from(*n))).collect()
+    }
+
+    fn year() -> Window {
+        Window::new(day("2026-01-01"), day("2026-04-30")).expect("in order")
     }
 
     proptest! {
         #[test]
         fn every_due_day_is_covered_once_and_no_blocked_day_is_touched(
             due in prop::collection::btree_set(0_u16..120, 0..40),
+            soon in prop::collection::btree_set(0_u16..120, 0..60),
             blocked in prop::collection::btree_set(0_u16..120, 0..6),
             max_days in 1_u32..40,
         ) {
             let due: BTreeSet<u16> = due.difference(&blocked).copied().collect();
-            let blocked: BTreeSet<NaiveDate> = days(&blocked).into_keys().collect();
-            let due = days(&due);
-            let first = day("2026-01-01");
-            let last = day("2026-04-30");
-            let windows = super::super::windows::cover(&due, &blocked, first, last, max_days);
-            for due_day in due.keys() {
-                prop_assert_eq!(windows.iter().filter(|(window, _)| window.contains(*due_day)).count(), 1);
+            let soon: BTreeSet<u16> = soon.difference(&blocked).filter(|day| !due.contains(day)).copied().collect();
+            let blocked: BTreeSet<NaiveDate> = days(&blocked).into_iter().collect();
+            let (due, soon) = (days(&due), days(&soon));
+            let windows = super::super::windows::cover(&due, &soon, &blocked, year(), max_days);
+            for due_day in &due {
+                prop_assert_eq!(windows.iter().filter(|window| window.contains(*due_day)).count(), 1);
             }
-            for (window, _) in &windows {
+            for window in &windows {
                 prop_assert!(window.len_days() <= max_days);
-                prop_assert!(window.from() >= first && window.to() <= last);
+                prop_assert!(window.from() >= year().from() && window.to() <= year().to());
                 prop_assert!(blocked.iter().all(|day| !window.contains(*day)));
             }
-            let all: Vec<NaiveDate> = windows.iter().flat_map(|(window, _)| window.days()).collect();
+            let without = super::super::windows::cover(&due, &[], &blocked, year(), max_days);
+            prop_assert_eq!(windows.len(), without.len(), "reading along costs a call");
+            let all: Vec<NaiveDate> = windows.iter().flat_map(|window| window.days()).collect();
             let distinct: BTreeSet<NaiveDate> = all.iter().copied().collect();
             prop_assert_eq!(all.len(), distinct.len(), "windows overlap");
         }
@@ -277,7 +316,7 @@ fn a_day_to_be_read_at_every_tick_is_not_missed_by_the_seconds_that_an_order_tak
     state.feed.rules = vec![RefreshRule { age: hours(35 * 24), every: hours(24) }];
     state.feed.include_today = false;
     load_all(&mut state, at("2026-06-09T12:00:02Z"));
-    state.cells.remove(&day("2026-06-09"));
+    forget(&mut state, day("2026-06-09"));
     loaded(&mut state, day("2026-06-09"), at("2026-06-10T11:00:00Z"));
     let plan = plan_for(state, 10);
     let covered: BTreeSet<_> = plan.calls.iter().flat_map(|call| call.window.days()).collect();
@@ -288,7 +327,7 @@ fn a_day_to_be_read_at_every_tick_is_not_missed_by_the_seconds_that_an_order_tak
 fn an_answer_may_not_be_older_than_what_the_days_read_along_hold() {
     let mut state = report("2026-06-01");
     load_all(&mut state, at("2026-06-10T11:59:00Z"));
-    state.cells.remove(&day("2026-06-05"));
+    forget(&mut state, day("2026-06-05"));
     let plan = plan_for(state, 10);
     assert_eq!(plan.calls.len(), 1);
     let read_along = plan.calls[0].window.len_days() > 1;

@@ -1,10 +1,10 @@
 //! Due days joined into windows: as few as possible, and the same ones again next time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{Datelike, Days, Months, NaiveDate};
 
-use crate::export::{Reason, Window};
+use crate::export::Window;
 
 /// A unit of the calendar that windows are aligned to, so that the same windows come back and can be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,28 +42,54 @@ impl Unit {
 }
 
 /// Covers the `due` days with the fewest windows of at most `max_days` days that touch no `blocked` day and stay
-/// within `first..=last`. Among covers of the same size the one aligned to the smallest calendar unit is taken.
-/// Days between due days that are not due themselves are read along: a job costs the same.
+/// within `whole`. Among covers of the same size the one aligned to the smallest calendar unit is taken. Days between due
+/// days that are not due themselves are read along, for a job costs the same; so are days that are due `soon` and adjoin a
+/// window without a gap, as far as it may be wide.
 pub(super) fn cover(
-    due: &BTreeMap<NaiveDate, Reason>,
+    due: &[NaiveDate],
+    soon: &[NaiveDate],
     blocked: &BTreeSet<NaiveDate>,
-    first: NaiveDate,
-    last: NaiveDate,
+    whole: Window,
     max_days: u32,
-) -> Vec<(Window, Reason)> {
-    let Some(whole) = Window::new(first, last) else { return Vec::new() };
+) -> Vec<Window> {
     let mut windows = Vec::new();
     for free in free_stretches(whole, blocked) {
-        let days: Vec<NaiveDate> = due.range(free.from()..=free.to()).map(|(day, _)| *day).collect();
-        windows.extend(cover_stretch(&days, free, max_days));
+        let days = within(due, free);
+        let soon = within(soon, free);
+        if soon.is_empty() || days.is_empty() {
+            windows.extend(cover_stretch(days, free, max_days));
+        } else {
+            windows.extend(cover_stretch(&read_along(days, soon, free, max_days), free, max_days));
+        }
     }
     windows
-        .into_iter()
-        .map(|window| {
-            let reason = due.range(window.from()..=window.to()).map(|(_, reason)| *reason).min();
-            (window, reason.expect("a window holds a due day"))
-        })
-        .collect()
+}
+
+fn within(days: &[NaiveDate], window: Window) -> &[NaiveDate] {
+    let from = days.partition_point(|day| *day < window.from());
+    let to = days.partition_point(|day| *day <= window.to());
+    &days[from..to]
+}
+
+/// The due days, and those due soon that the fewest windows for them can take along: each window grows, day by day, over
+/// adjoining days that are due soon. The grown windows cover all that is taken, so there are never more of them.
+fn read_along(due: &[NaiveDate], soon: &[NaiveDate], free: Window, max_days: u32) -> Vec<NaiveDate> {
+    let is_soon = |day: &NaiveDate| soon.binary_search(day).is_ok();
+    let mut days: BTreeSet<NaiveDate> = due.iter().copied().collect();
+    for window in greedy(due, free, max_days) {
+        let (mut from, mut to) = (window.from(), window.to());
+        let mut left = max_days.saturating_sub(window.len_days());
+        // Newer days change more, so they come first.
+        while let Some(next) = to.succ_opt().filter(|day| left > 0 && is_soon(day)) {
+            (to, left) = (next, left - 1);
+            days.insert(next);
+        }
+        while let Some(next) = from.pred_opt().filter(|day| left > 0 && is_soon(day)) {
+            (from, left) = (next, left - 1);
+            days.insert(next);
+        }
+    }
+    days.into_iter().collect()
 }
 
 fn free_stretches(whole: Window, blocked: &BTreeSet<NaiveDate>) -> Vec<Window> {

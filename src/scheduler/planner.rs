@@ -1,25 +1,34 @@
 //! A planning pass: what is due becomes planned jobs as far as the budget goes. One process plans at a time.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
+use super::Cron;
+use crate::account::AccountName;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
-use crate::plan::{Inputs, Plan, plan};
+use crate::plan::{AccountState, Because, Draft, Feed, Forecast, Plan, draft, forecast};
 use crate::pulse::Pulse;
 use crate::store;
+use crate::store::configured::Ticks;
 use crate::wake::Wakes;
 
 /// The planner looks again after this long, whatever it was told.
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
 /// Many jobs end at once; one pass serves them all.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// Accounts that are planned for at a time.
+const CHUNK: usize = 50;
+/// How far a forecast goes.
+const HORIZON: TimeDelta = TimeDelta::hours(24);
 
 /// What a pass takes at most while all is well, the wait for another replica's included.
 const PASS: Duration = Duration::from_mins(5);
@@ -42,46 +51,128 @@ pub struct Planner {
 }
 
 /// What a pass came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pass {
     /// Jobs planned.
     pub planned: usize,
-    /// The windows that wait, and when to look again.
-    pub plan: Plan,
+    /// The windows that wait.
+    pub waiting: Waiting,
+    /// When planning again can change something by itself.
+    pub wake_at: Option<DateTime<Utc>>,
+}
+
+/// What waits, added up: there may be many.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// Windows that wait for quota.
+    pub for_quota: usize,
+    /// When the last of them may have its turn.
+    pub last_expected_at: Option<DateTime<Utc>>,
+    /// Windows that wait because their account or export is paused.
+    pub paused: usize,
+    /// One such account, and why.
+    pub first_paused: Option<(AccountName, String)>,
+}
+
+impl Pass {
+    fn add(&mut self, plan: &Plan) {
+        self.planned += plan.calls.len();
+        self.wake_at = [self.wake_at, plan.wake_at].into_iter().flatten().min();
+        for one in &plan.waiting {
+            if let Some(Because::Paused(why)) = &one.because {
+                self.waiting.paused += 1;
+                self.waiting.first_paused.get_or_insert_with(|| (one.account.clone(), why.clone()));
+            } else {
+                self.waiting.for_quota += 1;
+                self.waiting.last_expected_at = self.waiting.last_expected_at.max(one.expected_at);
+            }
+        }
+    }
 }
 
 impl Planner {
-    /// Makes the plan that a tick of every schedule would lead to now, without acting on it.
-    pub async fn preview_as_if_ticked(&self, conn: &mut PgConnection) -> Result<(Plan, DateTime<Utc>), store::Error> {
-        let (mut inputs, now) = self.inputs(conn).await?;
-        for state in &mut inputs.feeds {
-            state.tick_at = Some(now);
+    /// Goes through the next 24 hours of every account, as a daemon that runs from now on would.
+    pub async fn forecast(&self, conn: &mut PgConnection) -> Result<(Vec<Forecast>, DateTime<Utc>), store::Error> {
+        let now = store::coverage::database_now(conn).await?;
+        let ticks = self.ticks(now);
+        let mut forecasts = Vec::new();
+        for chunk in self.accounts().chunks(CHUNK) {
+            let mut states = self.states(conn, chunk, &ticks).await?;
+            for state in states.iter_mut().flat_map(|account| &mut account.feeds) {
+                // A start catches up on the ticks that nobody saw.
+                state.tick_at = match state.tick_at {
+                    Some(at) => self.last_tick(&state.feed, now).max(Some(at)),
+                    None => Some(now),
+                };
+            }
+            let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
+            let known = store::coverage::known(conn, &drafts).await?;
+            let none = HashMap::new();
+            for state in states {
+                let known = known.get(&state.account).unwrap_or(&none);
+                forecasts.push(forecast(state, known, now, HORIZON));
+            }
         }
-        Ok((plan(&inputs, now), now))
+        Ok((forecasts, now))
     }
 
-    async fn inputs(&self, conn: &mut PgConnection) -> Result<(Inputs, DateTime<Utc>), store::Error> {
-        let feeds = store::configured::feeds(conn, &self.settings, &self.exports).await?;
-        let inputs = store::coverage::inputs(conn, feeds).await?;
-        Ok((inputs, store::coverage::database_now(conn).await?))
+    fn last_tick(&self, feed: &Feed, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let schedule = self.settings.exports.get(&feed.export)?.schedule.clone();
+        let (export, account) = (feed.export.clone(), feed.account.clone());
+        Cron { export, account, schedule, time_zone: feed.time_zone }.last_before(now)
     }
 
-    /// Plans and writes the jobs that the budget allows.
+    /// The accounts of the exports.
+    fn accounts(&self) -> Vec<AccountName> {
+        let exports = self.exports.iter().filter_map(|name| self.settings.exports.get(name));
+        let accounts: BTreeSet<AccountName> = exports.flat_map(|export| export.accounts.iter().cloned()).collect();
+        accounts.into_iter().collect()
+    }
+
+    fn ticks(&self, now: DateTime<Utc>) -> Ticks {
+        Ticks::after(&self.settings, &self.exports, now)
+    }
+
+    async fn states(
+        &self,
+        conn: &mut PgConnection,
+        accounts: &[AccountName],
+        ticks: &Ticks,
+    ) -> Result<Vec<AccountState>, store::Error> {
+        let feeds = store::configured::feeds(conn, &self.settings, &self.exports, accounts, ticks).await?;
+        store::coverage::accounts(conn, feeds).await
+    }
+
+    /// Plans and writes the jobs that the budget allows, some accounts at a time, so that memory does not grow with them.
     pub async fn pass(&self) -> Result<Pass, store::Error> {
         let mut conn = self.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
         store::coverage::lock_planning(&mut tx).await?;
         store::coverage::drop_answered(&mut tx).await?;
-        let (inputs, now) = self.inputs(&mut tx).await?;
-        let plan = plan(&inputs, now);
-        store::job::insert_planned(&mut tx, &plan.calls, &self.holder).await?;
+        let now = store::coverage::database_now(&mut tx).await?;
+        let ticks = self.ticks(now);
+        let mut pass = Pass::default();
+        for chunk in self.accounts().chunks(CHUNK) {
+            let states = self.states(&mut tx, chunk, &ticks).await?;
+            let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
+            drop(states);
+            let mut known = store::coverage::known(&mut tx, &drafts).await?;
+            let mut calls = Vec::new();
+            for draft in drafts {
+                let known = known.remove(&draft.account).unwrap_or_default();
+                let mut plan = draft.spend(&known, now);
+                pass.add(&plan);
+                calls.append(&mut plan.calls);
+            }
+            store::job::insert_planned(&mut tx, &calls, &self.holder).await?;
+        }
         tx.commit().await.map_err(store::failed("commit a plan"))?;
-        let planned = plan.calls.len();
+        let (planned, waiting) = (pass.planned, pass.waiting.for_quota + pass.waiting.paused);
         if planned > 0 {
-            tracing::info!(planned, waiting = plan.waiting.len(), "planned {planned} jobs");
+            tracing::info!(planned, waiting, "planned {planned} jobs");
             self.wakes.submit.notify_one();
         }
-        Ok(Pass { planned, plan })
+        Ok(pass)
     }
 
     /// Plans whenever its bell rings, or when time alone makes something due, until told to stop.
@@ -91,7 +182,6 @@ impl Planner {
             beat.round(PASS);
             let pause = match self.pass().await {
                 Ok(pass) => pass
-                    .plan
                     .wake_at
                     .map_or(LOOK_AGAIN, |at| (at - Clock.now()).to_std().unwrap_or(Duration::ZERO))
                     .clamp(Duration::from_secs(1), LOOK_AGAIN),

@@ -1,8 +1,10 @@
 //! What is configured, written into tables so that views, people and other replicas can read it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 
@@ -268,17 +270,43 @@ async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account
     Ok(())
 }
 
-/// The active feeds of the given exports, with their settings.
-pub async fn feeds(conn: &mut PgConnection, settings: &Settings, exports: &[ExportName]) -> Result<Vec<Feed>, Error> {
-    let names: Vec<String> = exports.iter().map(|name| name.as_str().to_owned()).collect();
+/// The coming ticks of each schedule in each zone that it runs in: many accounts share them.
+#[derive(Debug, Clone)]
+pub struct Ticks(HashMap<(ExportName, Tz), Arc<[DateTime<Utc>]>>);
+
+impl Ticks {
+    /// The ticks of the next 24 hours.
+    pub fn after(settings: &Settings, exports: &[ExportName], now: DateTime<Utc>) -> Self {
+        let mut ticks = HashMap::new();
+        for export in exports.iter().filter_map(|name| settings.exports.get(name)) {
+            for account in export.accounts.iter().filter_map(|name| settings.accounts.get(name)) {
+                let zone = account.time_zone;
+                ticks.entry((export.name.clone(), zone)).or_insert_with(|| export.ticks(zone, now));
+            }
+        }
+        Self(ticks)
+    }
+}
+
+/// The active feeds of the given exports on some accounts, with their settings, in order of account, export and program.
+pub async fn feeds(
+    conn: &mut PgConnection,
+    settings: &Settings,
+    exports: &[ExportName],
+    accounts: &[AccountName],
+    ticks: &Ticks,
+) -> Result<Vec<Feed>, Error> {
+    let exports: Vec<String> = exports.iter().map(|name| name.as_str().to_owned()).collect();
+    let accounts: Vec<String> = accounts.iter().map(|name| name.as_str().to_owned()).collect();
     let rows = sqlx::query!(
         r#"
         select export as "export: ExportName", account as "account: AccountName", program as "program: Program"
         from impact_mirror.feed
-        where active and export = any($1)
-        order by export, account, program
+        where active and export = any($1) and account = any($2)
+        order by account, export, program
         "#,
-        &names,
+        &exports,
+        &accounts,
     )
     .fetch_all(conn)
     .await
@@ -288,6 +316,7 @@ pub async fn feeds(conn: &mut PgConnection, settings: &Settings, exports: &[Expo
         .filter_map(|row| {
             let export = settings.exports.get(&row.export)?;
             let account = settings.accounts.get(&row.account)?;
+            let ticks = ticks.0.get(&(row.export.clone(), account.time_zone))?;
             Some(Feed {
                 export: row.export,
                 account: row.account,
@@ -299,10 +328,27 @@ pub async fn feeds(conn: &mut PgConnection, settings: &Settings, exports: &[Expo
                 include_today: export.include_today,
                 max_window_days: export.max_window_days,
                 rules: export.refresh.clone(),
-                ticks_per_day: export.ticks_per_day(),
+                freshness: export.freshness,
+                ticks: Arc::clone(ticks),
             })
         })
         .collect())
+}
+
+/// Which of the given exports have no feed, because the programs of their accounts are not known yet.
+pub async fn without_feeds(conn: &mut PgConnection, exports: &[ExportName]) -> Result<Vec<ExportName>, Error> {
+    let names: Vec<String> = exports.iter().map(|name| name.as_str().to_owned()).collect();
+    sqlx::query_scalar!(
+        r#"
+        select name as "name!: ExportName"
+        from unnest($1::text[]) as name
+        where not exists (select 1 from impact_mirror.feed where active and export = name)
+        "#,
+        &names,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("look for exports without feeds"))
 }
 
 /// When an export's schedule last fired on an account.

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
-use crate::plan::{BudgetState, Cell, Feed, FeedState, Inputs, ManualRequest, Spent};
+use crate::plan::{AccountState, BudgetState, Cell, ChangeRates, Draft, Feed, FeedState, ManualRequest, Spent};
 
 /// Lets one process plan at a time, until the transaction ends.
 pub async fn lock_planning(conn: &mut PgConnection) -> Result<(), Error> {
@@ -25,68 +24,102 @@ pub async fn database_now(conn: &mut PgConnection) -> Result<DateTime<Utc>, Erro
     sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(conn).await.map_err(failed("read the clock"))
 }
 
-/// Everything the planner needs to know of `feeds`.
-pub async fn inputs(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Inputs, Error> {
+/// Everything the planner needs to know of some accounts, whose feeds these are.
+pub async fn accounts(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Vec<AccountState>, Error> {
+    let scope = Scope::of(&feeds);
     let mut cells = read_cells(conn, &feeds).await?;
-    let mut open = read_open(conn, &feeds).await?;
-    let mut manual = read_manual(conn, &feeds).await?;
-    let switches = read_switches(conn).await?;
-    let feeds = feeds
-        .into_iter()
-        .map(|feed| {
-            let key = (feed.export.clone(), feed.account.clone(), feed.program.clone());
-            let switch = switches.get(&(feed.export.clone(), feed.account.clone()));
-            FeedState {
-                tick_at: switch.and_then(|switch| switch.tick_at),
-                paused: switch.and_then(|switch| switch.paused.clone()),
-                cells: cells.remove(&key).unwrap_or_default(),
-                open: open.remove(&key).unwrap_or_default(),
-                manual: manual.remove(&key).unwrap_or_default(),
-                feed,
-            }
-        })
-        .collect();
-    Ok(Inputs { feeds, budgets: read_budgets(conn).await?, known: read_known(conn).await? })
+    let mut open = read_open(conn, &scope).await?;
+    let mut manual = read_manual(conn, &scope).await?;
+    let switches = read_switches(conn, &scope).await?;
+    let mut accounts: BTreeMap<AccountName, AccountState> = BTreeMap::new();
+    for (index, feed) in feeds.into_iter().enumerate() {
+        let key = (feed.export.clone(), feed.account.clone(), feed.program.clone());
+        let switch = switches.get(&(feed.export.clone(), feed.account.clone()));
+        let account = accounts.entry(feed.account.clone()).or_insert_with(|| AccountState {
+            account: feed.account.clone(),
+            feeds: Vec::new(),
+            budgets: BTreeMap::new(),
+        });
+        account.feeds.push(FeedState {
+            tick_at: switch.and_then(|switch| switch.tick_at),
+            paused: switch.and_then(|switch| switch.paused.clone()),
+            cells: std::mem::take(&mut cells[index]),
+            open: open.remove(&key).unwrap_or_default(),
+            manual: manual.remove(&key).unwrap_or_default(),
+            rates: ChangeRates::default(), // what reads have found is not read yet
+            feed,
+        });
+    }
+    read_budgets(conn, &scope, &mut accounts).await?;
+    Ok(accounts.into_values().collect())
 }
 
 type FeedKey = (ExportName, AccountName, Program);
 
-fn export_names(feeds: &[Feed]) -> Vec<String> {
-    feeds.iter().map(|feed| feed.export.as_str().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+/// The exports and accounts of some feeds.
+struct Scope {
+    exports: Vec<String>,
+    accounts: Vec<String>,
 }
 
-async fn read_cells(
-    conn: &mut PgConnection,
-    feeds: &[Feed],
-) -> Result<HashMap<FeedKey, BTreeMap<NaiveDate, Cell>>, Error> {
+impl Scope {
+    fn of(feeds: &[Feed]) -> Self {
+        let exports: BTreeSet<&str> = feeds.iter().map(|feed| feed.export.as_str()).collect();
+        let accounts: BTreeSet<&str> = feeds.iter().map(|feed| feed.account.as_str()).collect();
+        let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
+        Self { exports: owned(exports), accounts: owned(accounts) }
+    }
+}
+
+/// The cells of each feed, in order of their days: one row of arrays a feed, found by the primary key.
+async fn read_cells(conn: &mut PgConnection, feeds: &[Feed]) -> Result<Vec<Vec<(NaiveDate, Cell)>>, Error> {
+    let exports: Vec<String> = feeds.iter().map(|feed| feed.export.as_str().to_owned()).collect();
+    let accounts: Vec<String> = feeds.iter().map(|feed| feed.account.as_str().to_owned()).collect();
+    let programs: Vec<String> = feeds.iter().map(|feed| feed.program.as_str().to_owned()).collect();
     let rows = sqlx::query!(
         r#"
-        select export as "export: ExportName", account as "account: AccountName", program as "program: Program", day,
-               as_of, next_refresh_at, failed_at
-        from impact_mirror.cell
-        where export = any($1)
+        select f.position as "position!", c.days as "days!", c.as_of as "as_of!: Vec<Option<DateTime<Utc>>>",
+               c.next_refresh_at as "next_refresh_at!: Vec<Option<DateTime<Utc>>>",
+               c.failed_at as "failed_at!: Vec<Option<DateTime<Utc>>>"
+        from unnest($1::text[], $2::text[], $3::text[]) with ordinality as f (export, account, program, position)
+        cross join lateral (
+            select array_agg(day) as days, array_agg(as_of) as as_of, array_agg(next_refresh_at) as next_refresh_at,
+                   array_agg(failed_at) as failed_at
+            from (
+                select day, as_of, next_refresh_at, failed_at
+                from impact_mirror.cell
+                where export = f.export and account = f.account and program = f.program
+                order by day
+            ) ordered
+        ) c
+        where c.days is not null
         "#,
-        &export_names(feeds),
+        &exports,
+        &accounts,
+        &programs,
     )
     .fetch_all(conn)
     .await
     .map_err(failed("read cells"))?;
-    let mut cells: HashMap<FeedKey, BTreeMap<NaiveDate, Cell>> = HashMap::new();
+    let mut cells = vec![Vec::new(); feeds.len()];
     for row in rows {
-        let cell = Cell { as_of: row.as_of, next_refresh_at: row.next_refresh_at, failed_at: row.failed_at };
-        cells.entry((row.export, row.account, row.program)).or_default().insert(row.day, cell);
+        let known = row.as_of.into_iter().zip(row.next_refresh_at).zip(row.failed_at);
+        let known = known.map(|((as_of, next_refresh_at), failed_at)| Cell { as_of, next_refresh_at, failed_at });
+        let index = usize::try_from(row.position - 1).expect("positions begin at 1");
+        cells[index] = row.days.into_iter().zip(known).collect();
     }
     Ok(cells)
 }
 
-async fn read_open(conn: &mut PgConnection, feeds: &[Feed]) -> Result<HashMap<FeedKey, BTreeSet<NaiveDate>>, Error> {
+async fn read_open(conn: &mut PgConnection, scope: &Scope) -> Result<HashMap<FeedKey, BTreeSet<NaiveDate>>, Error> {
     let rows = sqlx::query!(
         r#"
         select export as "export: ExportName", account as "account: AccountName", program as "program: Program", day
         from impact_mirror.open_cell
-        where export = any($1)
+        where export = any($1) and account = any($2)
         "#,
-        &export_names(feeds),
+        &scope.exports,
+        &scope.accounts,
     )
     .fetch_all(conn)
     .await
@@ -98,15 +131,16 @@ async fn read_open(conn: &mut PgConnection, feeds: &[Feed]) -> Result<HashMap<Fe
     Ok(open)
 }
 
-async fn read_manual(conn: &mut PgConnection, feeds: &[Feed]) -> Result<HashMap<FeedKey, Vec<ManualRequest>>, Error> {
+async fn read_manual(conn: &mut PgConnection, scope: &Scope) -> Result<HashMap<FeedKey, Vec<ManualRequest>>, Error> {
     let rows = sqlx::query!(
         r#"
         select export as "export: ExportName", account as "account: AccountName", program as "program: Program",
                from_day, to_day, kind = 'refresh' as "rereads!", requested_at
         from impact_mirror.manual_request
-        where export = any($1)
+        where export = any($1) and account = any($2)
         "#,
-        &export_names(feeds),
+        &scope.exports,
+        &scope.accounts,
     )
     .fetch_all(conn)
     .await
@@ -128,14 +162,20 @@ struct Switch {
     paused: Option<String>,
 }
 
-async fn read_switches(conn: &mut PgConnection) -> Result<HashMap<(ExportName, AccountName), Switch>, Error> {
+async fn read_switches(
+    conn: &mut PgConnection,
+    scope: &Scope,
+) -> Result<HashMap<(ExportName, AccountName), Switch>, Error> {
     let rows = sqlx::query!(
         r#"
         select ea.export as "export: ExportName", ea.account as "account: AccountName", ea.last_tick_at,
                coalesce(a.paused_reason, ea.paused_reason) as paused
         from impact_mirror.export_account ea
         join impact_mirror.account a on a.name = ea.account
+        where ea.export = any($1) and ea.account = any($2)
         "#,
+        &scope.exports,
+        &scope.accounts,
     )
     .fetch_all(conn)
     .await
@@ -146,16 +186,34 @@ async fn read_switches(conn: &mut PgConnection) -> Result<HashMap<(ExportName, A
         .collect())
 }
 
-async fn read_budgets(conn: &mut PgConnection) -> Result<BTreeMap<(AccountName, Bucket), BudgetState>, Error> {
+async fn read_budgets(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    accounts: &mut BTreeMap<AccountName, AccountState>,
+) -> Result<(), Error> {
     let buckets = sqlx::query!(
         r#"
         select account as "account: AccountName", bucket as "bucket: Bucket", "limit", closed_until
         from impact_mirror.bucket
+        where account = any($1)
         "#,
+        &scope.accounts,
     )
     .fetch_all(&mut *conn)
     .await
     .map_err(failed("read buckets"))?;
+    for row in buckets {
+        let state = BudgetState {
+            limit: u32::try_from(row.limit).unwrap_or(0),
+            window: row.bucket.window(),
+            charges: Vec::new(),
+            closed_until: row.closed_until,
+            at_most: None,
+        };
+        if let Some(account) = accounts.get_mut(&row.account) {
+            account.budgets.insert(row.bucket, state);
+        }
+    }
     let charges = sqlx::query!(
         r#"
         select c.account as "account!: AccountName", c.bucket as "bucket!: Bucket", c.at as "at!",
@@ -163,50 +221,59 @@ async fn read_budgets(conn: &mut PgConnection) -> Result<BTreeMap<(AccountName, 
         from impact_mirror.charge c
         join impact_mirror.bucket b on b.account = c.account and b.bucket = c.bucket
         left join impact_mirror.job j on j.id = c.job_id
-        where c.bucket <> 'requests' and c.at > now() - b.window_length
+        where c.account = any($1) and c.bucket <> 'requests' and c.at > now() - b.window_length
         union all
         select account, bucket, now(), reason
         from impact_mirror.job
-        where state = 'planned'
+        where account = any($1) and state = 'planned' and finished_at is null
         "#,
+        &scope.accounts,
     )
     .fetch_all(conn)
     .await
     .map_err(failed("read the ledger"))?;
-    let mut budgets: BTreeMap<(AccountName, Bucket), BudgetState> = buckets
-        .into_iter()
-        .map(|row| {
-            let state = BudgetState {
-                limit: u32::try_from(row.limit).unwrap_or(0),
-                window: row.bucket.window(),
-                charges: Vec::new(),
-                closed_until: row.closed_until,
-                at_most: None,
-            };
-            ((row.account, row.bucket), state)
-        })
-        .collect();
     for charge in charges {
-        if let Some(budget) = budgets.get_mut(&(charge.account, charge.bucket)) {
+        let budget = accounts.get_mut(&charge.account).and_then(|account| account.budgets.get_mut(&charge.bucket));
+        if let Some(budget) = budget {
             budget.charges.push(Spent { at: charge.at, reason: charge.reason });
         }
     }
-    Ok(budgets)
+    Ok(())
 }
 
-async fn read_known(conn: &mut PgConnection) -> Result<HashMap<(AccountName, ExportRequest), String>, Error> {
+/// The remote jobs that can be replayed for what is drafted, by account.
+pub async fn known(
+    conn: &mut PgConnection,
+    drafts: &[Draft],
+) -> Result<HashMap<AccountName, HashMap<ExportRequest, String>>, Error> {
+    let wanted: Vec<(&AccountName, &ExportRequest)> =
+        drafts.iter().flat_map(|draft| draft.requests_to_look_up().map(|request| (&draft.account, request))).collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let accounts: Vec<String> = wanted.iter().map(|(account, _)| account.as_str().to_owned()).collect();
+    let requests: Vec<serde_json::Value> =
+        wanted.iter().map(|(_, request)| serde_json::to_value(request).expect("a request is plain data")).collect();
     let rows = sqlx::query!(
         r#"
-        select account as "account: AccountName", id, request as "request: Json<ExportRequest>"
-        from impact_mirror.remote_job
-        where gone_at is null
-        order by created_at
+        select w.position as "position!", r.id
+        from unnest($1::text[], $2::jsonb[]) with ordinality as w (account, request, position)
+        join impact_mirror.remote_job r on r.request = w.request and r.account = w.account and r.gone_at is null
+        order by r.created_at
         "#,
+        &accounts,
+        &requests,
     )
     .fetch_all(conn)
     .await
-    .map_err(failed("read remote jobs"))?;
-    Ok(rows.into_iter().map(|row| ((row.account, row.request.0), row.id)).collect())
+    .map_err(failed("look remote jobs up by their requests"))?;
+    let mut known: HashMap<AccountName, HashMap<ExportRequest, String>> = HashMap::new();
+    for row in rows {
+        let index = usize::try_from(row.position - 1).expect("positions begin at 1");
+        let (account, request) = wanted[index];
+        known.entry(account.clone()).or_default().insert(request.clone(), row.id);
+    }
+    Ok(known)
 }
 
 /// What a person asks for by hand.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
@@ -29,37 +30,51 @@ pub struct Worker {
     pub exports: Vec<String>,
 }
 
-/// Writes planned jobs. The caller holds the planning lock.
+/// Writes planned jobs, all at once. The caller holds the planning lock.
 pub async fn insert_planned(conn: &mut PgConnection, wanted: &[Wanted], holder: &str) -> Result<(), Error> {
-    for one in wanted {
-        sqlx::query!(
-            r#"
-            with planned as (
-                insert into impact_mirror.job (export, account, program, from_day, to_day, reason, priority, bucket,
-                    request, wanted_after, replay_of, run_at, created_at)
-                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now(), now())
-                returning id
-            )
-            insert into impact_mirror.job_event (job_id, at, to_state, holder)
-            select id, now(), 'planned', $12 from planned
-            "#,
-            one.export.as_str(),
-            one.account.as_str(),
-            one.request.program.as_str(),
-            one.window.from(),
-            one.window.to(),
-            one.reason.as_str(),
-            one.priority,
-            one.bucket.as_str(),
-            Json(&one.request) as _,
-            one.wanted_after,
-            one.replay_of,
-            holder,
-        )
-        .execute(&mut *conn)
-        .await
-        .map_err(failed("write a planned job"))?;
+    if wanted.is_empty() {
+        return Ok(());
     }
+    let texts = |text: fn(&Wanted) -> &str| wanted.iter().map(|one| text(one).to_owned()).collect::<Vec<String>>();
+    let from: Vec<NaiveDate> = wanted.iter().map(|one| one.window.from()).collect();
+    let to: Vec<NaiveDate> = wanted.iter().map(|one| one.window.to()).collect();
+    let priorities: Vec<i32> = wanted.iter().map(|one| one.priority).collect();
+    let requests: Vec<serde_json::Value> =
+        wanted.iter().map(|one| serde_json::to_value(&one.request).expect("a request is plain data")).collect();
+    let wanted_after: Vec<DateTime<Utc>> = wanted.iter().map(|one| one.wanted_after).collect();
+    let replay_of: Vec<Option<String>> = wanted.iter().map(|one| one.replay_of.clone()).collect();
+    sqlx::query!(
+        r#"
+        with planned as (
+            insert into impact_mirror.job (export, account, program, from_day, to_day, reason, priority, bucket,
+                request, wanted_after, replay_of, run_at, created_at)
+            select export, account, program, from_day, to_day, reason, priority, bucket, request, wanted_after, replay_of,
+                   now(), now()
+            from unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::date[], $6::text[], $7::integer[],
+                    $8::text[], $9::jsonb[], $10::timestamptz[], $11::text[])
+                as w (export, account, program, from_day, to_day, reason, priority, bucket, request, wanted_after,
+                    replay_of)
+            returning id
+        )
+        insert into impact_mirror.job_event (job_id, at, to_state, holder)
+        select id, now(), 'planned', $12 from planned
+        "#,
+        &texts(|one| one.export.as_str()),
+        &texts(|one| one.account.as_str()),
+        &texts(|one| one.request.program.as_str()),
+        &from,
+        &to,
+        &texts(|one| one.reason.as_str()),
+        &priorities,
+        &texts(|one| one.bucket.as_str()),
+        &requests,
+        &wanted_after,
+        &replay_of as &[Option<String>],
+        holder,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("write planned jobs"))?;
     Ok(())
 }
 

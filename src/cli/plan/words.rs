@@ -1,0 +1,224 @@
+//! What `plan` tells a person: short lists, summed where they are long.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::super::table::Table;
+use super::view::View;
+use crate::export::Reason;
+use crate::figures::{moment, thousands};
+use crate::plan::{BackfillEnd, Wanted};
+
+/// Lines of each list that a person is shown; `--json` has them all.
+const SHOWN: usize = 20;
+
+const REASONS: [Reason; 4] = [Reason::Manual, Reason::Fresh, Reason::Refresh, Reason::Backfill];
+
+pub(super) fn print(view: &View) {
+    for export in &view.undiscovered {
+        say!("{export}: its programs are not known yet; run or sync finds them\n");
+    }
+    if view.calls.is_empty() && view.waiting.is_empty() {
+        say!("Nothing is due in the next 24 hours.\n");
+    }
+    print_calls(view);
+    print_waiting(view);
+    print_late(view);
+    for one in &view.backfills {
+        say!("Backfill of {} on {}: {}", one.export, one.account, backfill_words(one));
+    }
+    if !view.backfills.is_empty() {
+        say!();
+    }
+    say!("Quota:");
+    say_as_is!("{}", super::super::status::quota_table(&view.quota));
+}
+
+/// "730 click exports at 8 a day: done on 2027-02-22".
+fn backfill_words(one: &BackfillEnd) -> String {
+    let calls = if one.calls_left == 1 { "call" } else { "calls" };
+    let rate = format!("{} {calls} at {} a day", count(one.calls_left), one.calls_per_day);
+    match one.done_on {
+        Some(day) => format!("{rate}: done on {day}"),
+        None => format!("{rate}: never done, for it is paused or more comes in than can be read"),
+    }
+}
+
+fn print_calls(view: &View) {
+    if view.calls.is_empty() {
+        return;
+    }
+    let now = view.calls.iter().filter(|one| one.expected_at == Some(view.now)).count();
+    say!(
+        "{} calls in the next 24 hours, {} of them now; each costs one of its bucket:",
+        count(view.calls.len()),
+        count(now)
+    );
+    if view.calls.len() <= SHOWN {
+        let mut table = Table::new(&["at", "export", "account", "program", "days", "reason", "action", ">cost"]);
+        for one in &view.calls {
+            table.row(vec![
+                time(one.expected_at),
+                one.export.to_string(),
+                one.account.to_string(),
+                dash(one.request.program.as_str()),
+                one.window.to_string(),
+                one.reason.to_string(),
+                one.action().as_str().to_owned(),
+                "1".to_owned(),
+            ]);
+        }
+        say_as_is!("{table}");
+    } else {
+        let mut table = Table::new(&["export", "account", "reason", "action", ">calls", ">days", "first", "last"]);
+        let groups = groups(&view.calls, |one| one.action().as_str().to_owned());
+        for group in groups.iter().take(SHOWN) {
+            table.row(group.row(|one| one.expected_at));
+        }
+        say_as_is!("{table}");
+        print_rest(groups.len());
+        say!("  --json has them one by one");
+    }
+    say!();
+}
+
+fn print_waiting(view: &View) {
+    if view.waiting.is_empty() {
+        return;
+    }
+    say!("{} windows wait longer:", count(view.waiting.len()));
+    if view.waiting.len() <= SHOWN {
+        let mut table = Table::new(&["export", "account", "program", "days", "reason", "because", "expected"]);
+        for one in &view.waiting {
+            table.row(vec![
+                one.export.to_string(),
+                one.account.to_string(),
+                dash(one.request.program.as_str()),
+                one.window.to_string(),
+                one.reason.to_string(),
+                because(one),
+                time(one.expected_at),
+            ]);
+        }
+        say_as_is!("{table}");
+    } else {
+        let mut table = Table::new(&["export", "account", "reason", "because", ">windows", ">days", "first", "last"]);
+        let groups = groups(&view.waiting, because);
+        for group in groups.iter().take(SHOWN) {
+            table.row(group.row(|one| one.expected_at));
+        }
+        say_as_is!("{table}");
+        print_rest(groups.len());
+    }
+    say!();
+}
+
+fn print_late(view: &View) {
+    if view.late.is_empty() {
+        return;
+    }
+    say!("{} newest days will be read more than a day late:", count(view.late.len()));
+    let mut table = Table::new(&["export", "account", "program", "day", "behind since", "expected"]);
+    for one in view.late.iter().take(SHOWN) {
+        table.row(vec![
+            one.export.to_string(),
+            one.account.to_string(),
+            dash(one.program.as_str()),
+            one.day.to_string(),
+            moment(one.behind_since),
+            time(one.expected_at),
+        ]);
+    }
+    say_as_is!("{table}");
+    print_rest(view.late.len());
+    say!();
+}
+
+/// Windows of one kind, added up.
+struct Group<'a> {
+    first: &'a Wanted,
+    kind: String,
+    windows: Vec<&'a Wanted>,
+}
+
+impl Group<'_> {
+    fn row(&self, time_of: impl Fn(&Wanted) -> Option<DateTime<Utc>>) -> Vec<String> {
+        let days: usize = self.windows.iter().map(|one| one.window.len_days() as usize).sum();
+        let times = || self.windows.iter().map(|one| time_of(one));
+        let last = if times().any(|at| at.is_none()) { None } else { times().flatten().max() };
+        vec![
+            self.first.export.to_string(),
+            self.first.account.to_string(),
+            self.first.reason.to_string(),
+            self.kind.clone(),
+            count(self.windows.len()),
+            count(days),
+            time(times().flatten().min()),
+            time(last),
+        ]
+    }
+}
+
+fn groups<'a>(windows: &'a [Wanted], kind: impl Fn(&Wanted) -> String) -> Vec<Group<'a>> {
+    let mut groups: BTreeMap<_, Group<'a>> = BTreeMap::new();
+    for one in windows {
+        let kind = kind(one);
+        let key = (one.reason, one.export.as_str(), one.account.as_str(), kind.clone());
+        groups.entry(key).or_insert_with(|| Group { first: one, kind, windows: Vec::new() }).windows.push(one);
+    }
+    groups.into_values().collect()
+}
+
+/// What the changed settings would do, beside what is.
+pub(super) fn compare(before: &View, after: &View, changes: &[String]) {
+    say!("With {}:\n", changes.join(" and "));
+    let mut table = Table::new(&["", ">now", ">with it"]);
+    let both = |name: String, of: &dyn Fn(&View) -> String| vec![name, of(before), of(after)];
+    table.row(both("calls in 24 hours".to_owned(), &|view| count(view.calls.len())));
+    for reason in REASONS {
+        let calls = |view: &View| view.calls.iter().filter(|one| one.reason == reason).count();
+        table.row(both(format!("  {reason}"), &|view| count(calls(view))));
+    }
+    table.row(both("windows waiting longer".to_owned(), &|view| count(view.waiting.len())));
+    table.row(both("newest days read late".to_owned(), &|view| count(view.late.len())));
+    let ends = |view: &View| {
+        view.backfills.iter().map(|one| (format!("{} on {}", one.export, one.account), one.done_on)).collect()
+    };
+    let (now, with): (BTreeMap<_, _>, BTreeMap<_, _>) = (ends(before), ends(after));
+    let mut names: Vec<&String> = now.keys().chain(with.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in names.iter().take(SHOWN) {
+        let end = |ends: &BTreeMap<String, Option<chrono::NaiveDate>>| match ends.get(*name) {
+            Some(Some(day)) => day.to_string(),
+            Some(None) => "never".to_owned(),
+            None => "nothing left".to_owned(),
+        };
+        table.row(vec![format!("backfill of {name} ends"), end(&now), end(&with)]);
+    }
+    say_as_is!("{table}");
+    print_rest(names.len());
+}
+
+fn print_rest(len: usize) {
+    if len > SHOWN {
+        say!("  … and {} more; --json has them all", len - SHOWN);
+    }
+}
+
+fn because(one: &Wanted) -> String {
+    one.because.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+fn count(n: usize) -> String {
+    thousands(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+fn time(at: Option<DateTime<Utc>>) -> String {
+    at.map_or_else(|| "-".to_owned(), moment)
+}
+
+fn dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}

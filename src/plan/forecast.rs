@@ -1,0 +1,396 @@
+//! The next hours as they will go: the same decisions, made at every moment at which they can come out otherwise, with
+//! each call's rows loaded at once.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use super::budget::{Purse, Spent, Waiting};
+use super::cells::next_refresh_at;
+use super::demand::Demand;
+use super::draft::{Drafted, FeedDraft, draft_feed};
+use super::wanted::{Because, Wanted};
+use super::{AccountState, Cell, FeedState, is_complete, worth};
+use crate::account::AccountName;
+use crate::clock::{day_end, day_in};
+use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
+
+/// What will be called in the coming hours, and what will not.
+#[derive(Debug, Default)]
+pub struct Forecast {
+    /// The calls in the order of their time, each with when it is expected.
+    pub calls: Vec<Wanted>,
+    /// What is due and was not called within the horizon, most wanted first.
+    pub waiting: Vec<Wanted>,
+    /// When each backfill ends.
+    pub backfills: Vec<BackfillEnd>,
+    /// Complete days that will not be read within a day of their end.
+    pub late: Vec<Late>,
+}
+
+/// The end of an export's backfill on an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackfillEnd {
+    /// The export.
+    pub export: ExportName,
+    /// The account.
+    pub account: AccountName,
+    /// Windows never read that are wanted now.
+    pub calls_left: usize,
+    /// The calls a day that its bucket leaves for backfill, for all exports that share it.
+    pub calls_per_day: u32,
+    /// In the account's zone; `None` for never: paused, no quota, or more is added each day than read.
+    pub done_on: Option<NaiveDate>,
+}
+
+/// A complete day that is read late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    /// The export.
+    pub export: ExportName,
+    /// The account.
+    pub account: AccountName,
+    /// The program, or none.
+    pub program: Program,
+    /// The day.
+    pub day: NaiveDate,
+    /// When the first complete day that the feed lacks was over.
+    pub behind_since: DateTime<Utc>,
+    /// When the day will be read; `None`: never.
+    pub expected_at: Option<DateTime<Utc>>,
+}
+
+/// Goes through the time from `now` to the horizon.
+pub fn forecast(
+    state: AccountState,
+    known: &HashMap<ExportRequest, String>,
+    now: DateTime<Utc>,
+    horizon: TimeDelta,
+) -> Forecast {
+    let until = now + horizon;
+    let mut world = World::new(state, known, now, until);
+    let end = world.run(until);
+    Forecast { backfills: world.backfill_ends(&end), late: world.late(&end), calls: world.calls, waiting: end }
+}
+
+/// A queue's order, then which feed's.
+type Place = (i32, Reverse<NaiveDate>, usize, NaiveDate);
+
+struct World<'a> {
+    state: AccountState,
+    known: &'a HashMap<ExportRequest, String>,
+    ordered: HashSet<ExportRequest>,
+    feeds: Vec<Drafts>,
+    /// What waits, by bucket and class.
+    queues: BTreeMap<(Bucket, Reason), BTreeMap<Place, Drafted>>,
+    paused: Vec<Wanted>,
+    moments: BTreeSet<DateTime<Utc>>,
+    calls: Vec<Wanted>,
+    /// Backfill windows at the start, by export.
+    backfill: BTreeMap<ExportName, usize>,
+    steady: BTreeMap<Bucket, Steady>,
+    newest: Vec<Newest>,
+}
+
+/// A complete day that is the newest of its feed at some time before the horizon, and not read before.
+struct Newest {
+    feed: usize,
+    day: NaiveDate,
+    read_at: Option<DateTime<Utc>>,
+}
+
+/// What the last look at a feed left.
+#[derive(Default)]
+struct Drafts {
+    places: Vec<((Bucket, Reason), Place)>,
+    demand: Demand,
+    next_change_at: Option<DateTime<Utc>>,
+    behind_since: Option<DateTime<Utc>>,
+}
+
+/// What a bucket gives each class day by day.
+#[derive(Debug, Clone, Copy, Default)]
+struct Steady {
+    any: u32,
+    refresh: u32,
+    backfill: u32,
+    /// Newest days a day that there is no call for: they become backfill.
+    missed: u32,
+}
+
+impl<'a> World<'a> {
+    fn new(
+        mut state: AccountState,
+        known: &'a HashMap<ExportRequest, String>,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Self {
+        for feed in &mut state.feeds {
+            // What is under way will be loaded soon.
+            for day in std::mem::take(&mut feed.open) {
+                load(feed, Window::day(day), now);
+            }
+        }
+        let mut moments = BTreeSet::from([now]);
+        for budget in state.budgets.values() {
+            moments.extend(budget.charges.iter().map(|spent| spent.at + budget.window));
+            moments.extend(budget.closed_until);
+            moments.extend(budget.at_most.map(|at_most| at_most.until));
+        }
+        moments.extend(state.feeds.iter().flat_map(|feed| feed.feed.ticks.iter().copied()));
+        moments.retain(|at| *at >= now);
+        let mut world = Self {
+            feeds: state.feeds.iter().map(|_| Drafts::default()).collect(),
+            state,
+            known,
+            ordered: HashSet::new(),
+            queues: BTreeMap::new(),
+            paused: Vec::new(),
+            moments,
+            calls: Vec::new(),
+            backfill: BTreeMap::new(),
+            steady: BTreeMap::new(),
+            newest: Vec::new(),
+        };
+        for index in 0..world.state.feeds.len() {
+            world.look_at(index, now);
+            world.newest.extend(newest(&world.state.feeds[index], index, now, until));
+        }
+        for one in world.queues.values().flat_map(BTreeMap::values).map(|one| &one.wanted).chain(&world.paused) {
+            if one.reason == Reason::Backfill {
+                *world.backfill.entry(one.export.clone()).or_default() += 1;
+            }
+        }
+        world.find_steady(now);
+        world
+    }
+
+    fn find_steady(&mut self, now: DateTime<Utc>) {
+        for (bucket, budget) in &self.state.budgets {
+            let demand = self.demand(*bucket);
+            let purse = Purse::new(budget, &demand, Waiting::default(), now);
+            let feeds = self.state.feeds.iter().filter(|feed| feed.feed.source.bucket() == *bucket).count();
+            let newest = u32::try_from(demand.fresh.len().min(feeds)).unwrap_or(u32::MAX);
+            let minimum = super::budget::guaranteed(budget.limit);
+            let steady = Steady {
+                any: purse.steady(Reason::Fresh),
+                refresh: purse.steady(Reason::Refresh),
+                backfill: purse.steady(Reason::Backfill),
+                missed: newest.saturating_sub(budget.limit - minimum),
+            };
+            self.steady.insert(*bucket, steady);
+        }
+    }
+
+    fn demand(&self, bucket: Bucket) -> Demand {
+        let of_bucket = |(feed, _): &(&FeedState, &Drafts)| feed.feed.source.bucket() == bucket;
+        Demand::sum(self.state.feeds.iter().zip(&self.feeds).filter(of_bucket).map(|(_, drafts)| &drafts.demand))
+    }
+
+    /// Derives the windows of a feed anew.
+    fn look_at(&mut self, index: usize, now: DateTime<Utc>) {
+        for (queue, place) in std::mem::take(&mut self.feeds[index].places) {
+            if let Some(queue) = self.queues.get_mut(&queue) {
+                queue.remove(&place);
+            }
+        }
+        let feed = &self.state.feeds[index];
+        let FeedDraft { due, windows, demand } = draft_feed(feed, now);
+        self.paused.retain(|one| one.export != feed.feed.export || one.request.program != feed.feed.program);
+        let drafts = &mut self.feeds[index];
+        drafts.behind_since.get_or_insert_with(|| worth::behind_since(feed, &due));
+        drafts.demand = demand;
+        drafts.next_change_at = due.next_change_at;
+        self.moments.extend(due.next_change_at);
+        for one in windows {
+            if one.wanted.because.is_some() {
+                self.paused.push(one.wanted);
+                continue;
+            }
+            let wanted = &one.wanted;
+            let queue = (wanted.bucket, wanted.reason);
+            let place = (wanted.priority, Reverse(wanted.window.to()), index, wanted.window.from());
+            drafts.places.push((queue, place));
+            self.queues.entry(queue).or_default().insert(place, one);
+        }
+    }
+
+    /// Plays until `until`; gives back what waits then.
+    fn run(&mut self, until: DateTime<Utc>) -> Vec<Wanted> {
+        while let Some(at) = self.moments.pop_first().filter(|at| *at < until) {
+            for index in 0..self.feeds.len() {
+                let state = &mut self.state.feeds[index];
+                let ticks = state.feed.ticks.binary_search(&at).is_ok();
+                if ticks {
+                    state.tick_at = Some(at);
+                }
+                if ticks || self.feeds[index].next_change_at.is_some_and(|change| change <= at) {
+                    self.look_at(index, at);
+                }
+            }
+            for bucket in Bucket::ALL {
+                self.spend(bucket, at);
+            }
+        }
+        self.rest(until)
+    }
+
+    fn waiting(&self, bucket: Bucket, reason: Reason) -> u32 {
+        self.queues.get(&(bucket, reason)).map_or(0, |queue| u32::try_from(queue.len()).unwrap_or(u32::MAX))
+    }
+
+    fn purse(&self, bucket: Bucket, at: DateTime<Utc>) -> Option<Purse> {
+        let waiting = Waiting {
+            refresh: self.waiting(bucket, Reason::Refresh),
+            backfill: self.waiting(bucket, Reason::Backfill),
+        };
+        let budget = self.state.budgets.get(&bucket)?;
+        // The feeds' demand was worked out at their last look: what has come since then stands in the queues.
+        let mut demand = self.demand(bucket);
+        demand.fresh.retain(|tick| *tick > at);
+        demand.refresh.retain(|tick| *tick > at);
+        Some(Purse::new(budget, &demand, waiting, at))
+    }
+
+    fn spend(&mut self, bucket: Bucket, at: DateTime<Utc>) {
+        if REASONS.iter().all(|reason| self.waiting(bucket, *reason) == 0) {
+            return;
+        }
+        let Some(mut purse) = self.purse(bucket, at) else { return };
+        for reason in REASONS {
+            while let Some(mut entry) = self.queues.get_mut(&(bucket, reason)).and_then(BTreeMap::first_entry) {
+                if let Err(refusal) = purse.spend(reason) {
+                    entry.get_mut().wanted.because = Some(refusal.because);
+                    break;
+                }
+                let (place, one) = entry.remove_entry();
+                self.call(place.2, one.wanted, at);
+            }
+        }
+    }
+
+    fn call(&mut self, index: usize, mut wanted: Wanted, at: DateTime<Utc>) {
+        // The id of a remote job that is still to come does not matter: it can be replayed.
+        wanted.replay_of = match self.known.get(&wanted.request) {
+            Some(id) => Some(id.clone()),
+            None => self.ordered.contains(&wanted.request).then(String::new),
+        };
+        self.ordered.insert(wanted.request.clone());
+        wanted.because = None;
+        wanted.expected_at = Some(at);
+        if let Some(budget) = self.state.budgets.get_mut(&wanted.bucket) {
+            budget.charges.push(Spent { at, reason: Some(wanted.reason) });
+            self.moments.insert(at + budget.window);
+        }
+        load(&mut self.state.feeds[index], wanted.window, at);
+        for one in self.newest.iter_mut().filter(|one| one.feed == index && wanted.window.contains(one.day)) {
+            if is_complete(self.state.feeds[index].feed.time_zone, one.day, at) {
+                one.read_at.get_or_insert(at);
+            }
+        }
+        self.calls.push(wanted);
+    }
+
+    /// What waits at the end, most wanted first, each with its turn at the steady rate of its class.
+    fn rest(&mut self, until: DateTime<Utc>) -> Vec<Wanted> {
+        let mut rest = std::mem::take(&mut self.paused);
+        for ((bucket, reason), queue) in std::mem::take(&mut self.queues) {
+            let steady = self.steady.get(&bucket).copied().unwrap_or_default();
+            let window = bucket.window();
+            let rate = match reason {
+                Reason::Manual | Reason::Fresh => steady.any,
+                Reason::Refresh => steady.refresh,
+                Reason::Backfill if steady.missed >= steady.backfill => 0,
+                Reason::Backfill => steady.backfill - steady.missed,
+            };
+            let because = queue.values().next().and_then(|one| one.wanted.because.clone()).unwrap_or(Because::Quota);
+            for (before, Drafted { mut wanted, .. }) in queue.into_values().enumerate() {
+                let turn = i32::try_from(before + 1).unwrap_or(i32::MAX);
+                let seconds = window.num_seconds().saturating_mul(i64::from(turn));
+                wanted.expected_at = (rate > 0).then(|| until + TimeDelta::seconds(seconds / i64::from(rate.max(1))));
+                wanted.because = Some(because.clone());
+                wanted.replay_of = self.known.get(&wanted.request).cloned();
+                rest.push(wanted);
+            }
+        }
+        rest.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        rest
+    }
+
+    fn backfill_ends(&self, rest: &[Wanted]) -> Vec<BackfillEnd> {
+        let end = |(export, calls_left): (&ExportName, &usize)| {
+            let feed = self.state.feeds.iter().find(|feed| feed.feed.export == *export)?;
+            let bucket = feed.feed.source.bucket();
+            let is_ours = |one: &&Wanted| one.export == *export && one.reason == Reason::Backfill;
+            let last_call = self.calls.iter().filter(is_ours).filter_map(|one| one.expected_at).max();
+            let done_at = rest
+                .iter()
+                .filter(is_ours)
+                .map(|one| one.expected_at)
+                .try_fold(last_call, |last, at| at.map(|at| Some(last.map_or(at, |last| last.max(at)))))
+                .flatten();
+            Some(BackfillEnd {
+                export: export.clone(),
+                account: self.state.account.clone(),
+                calls_left: *calls_left,
+                calls_per_day: self.steady.get(&bucket).map_or(0, |steady| steady.backfill),
+                done_on: done_at.map(|at| day_in(feed.feed.time_zone, at)),
+            })
+        };
+        self.backfill.iter().filter_map(end).collect()
+    }
+
+    fn late(&self, rest: &[Wanted]) -> Vec<Late> {
+        let of = |one: &Newest| {
+            let feed = &self.state.feeds[one.feed].feed;
+            let waits = |wanted: &&Wanted| {
+                wanted.export == feed.export
+                    && wanted.request.program == feed.program
+                    && wanted.window.contains(one.day)
+            };
+            let expected_at = match one.read_at {
+                Some(at) => Some(at),
+                None => rest.iter().find(waits)?.expected_at,
+            };
+            let in_time = day_end(feed.time_zone, one.day) + TimeDelta::days(1);
+            expected_at.is_none_or(|at| at > in_time).then(|| Late {
+                export: feed.export.clone(),
+                account: feed.account.clone(),
+                program: feed.program.clone(),
+                day: one.day,
+                behind_since: self.feeds[one.feed].behind_since.unwrap_or(in_time),
+                expected_at,
+            })
+        };
+        self.newest.iter().filter_map(of).collect()
+    }
+}
+
+fn newest(state: &FeedState, feed: usize, now: DateTime<Utc>, until: DateTime<Utc>) -> impl Iterator<Item = Newest> {
+    let zone = state.feed.time_zone;
+    let is_read = move |day: NaiveDate| {
+        let cell = state.cells.binary_search_by_key(&day, |(day, _)| *day).ok();
+        cell.and_then(|index| state.cells[index].1.as_of).is_some_and(|as_of| is_complete(zone, day, as_of))
+    };
+    BTreeSet::from([now, until].map(|at| day_in(zone, at).pred_opt()))
+        .into_iter()
+        .flatten()
+        .filter(move |day| *day >= state.feed.since && !is_read(*day))
+        .map(move |day| Newest { feed, day, read_at: None })
+}
+
+/// The rows of a window, ordered at `at`, are here.
+fn load(state: &mut FeedState, window: Window, at: DateTime<Utc>) {
+    let feed = &state.feed;
+    let from = state.cells.partition_point(|(day, _)| *day < window.from());
+    let to = state.cells.partition_point(|(day, _)| *day <= window.to());
+    let cells = window.days().map(|day| {
+        let next_refresh_at = next_refresh_at(feed.time_zone, day, at, &feed.rules, 0);
+        (day, Cell { as_of: Some(at), next_refresh_at, failed_at: None })
+    });
+    state.cells.splice(from..to, cells);
+}
+
+/// In the order of worth.
+const REASONS: [Reason; 4] = [Reason::Manual, Reason::Fresh, Reason::Refresh, Reason::Backfill];
