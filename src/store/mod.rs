@@ -2,6 +2,8 @@
 //! made elsewhere.
 
 pub mod account;
+pub mod cell;
+pub mod change_rate;
 pub mod configured;
 pub mod coverage;
 pub mod job;
@@ -11,6 +13,7 @@ pub mod remote;
 pub mod status;
 pub mod transition;
 pub mod wake;
+pub mod window_limit;
 
 use std::time::Duration;
 

@@ -19,9 +19,13 @@ mod orders;
 mod personas;
 /// 401, 403, 404 and 429.
 mod refusals;
+/// What re-reads teach: how often days change, and which are settled.
+mod rereads;
 /// The open questions about the real API, one answer at a time.
 mod switches;
 /// What is believed only as long as it is true: a charge, a file read before, a promise, a bucket.
 mod trust;
 /// The views that people build on.
 mod views;
+/// Windows that are refused or cut for their length.
+mod windows;
