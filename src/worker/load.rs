@@ -74,6 +74,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
                 job.window,
             );
             context.wakes.plan.notify_one();
+            context.wakes.submit.notify_one();
             Ok(())
         }
         Err(Failed::Short(short)) if doubted.is_none() => {

@@ -7,7 +7,6 @@ use crate::job::Job;
 use crate::job::narrow::{AfterRefusal, after_refusal};
 use crate::retry::ErrorKind;
 use crate::store;
-use crate::store::coverage::database_now;
 use crate::store::transition::Move;
 
 /// Ends a job whose window was refused or cut: called off where shorter windows are worth a try, so that its days are planned
@@ -19,8 +18,10 @@ pub(super) async fn or_give_up(
     message: String,
     holder: &str,
 ) -> Result<(), store::Error> {
+    // A plan that is being made knows nothing of what is learned here: it goes first, and what it plans is called off.
+    store::coverage::lock_planning(conn).await?;
     let limit = store::window_limit::lock(conn, job).await?;
-    let now = database_now(conn).await?;
+    let now = store::coverage::database_now(conn).await?;
     match after_refusal(job.window.len_days(), limit.as_ref(), &message, now) {
         AfterRefusal::Narrow { max_days } => {
             store::window_limit::try_shorter(conn, job, max_days, &message).await?;
