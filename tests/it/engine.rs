@@ -19,6 +19,8 @@ mod orders;
 mod personas;
 /// 401, 403, 404 and 429.
 mod refusals;
+/// Which run of which remote job answers an order.
+mod replies;
 /// What re-reads teach: how often days change, and which are settled.
 mod rereads;
 /// The open questions about the real API, one answer at a time.
