@@ -71,7 +71,13 @@ fn export(name: &str, section: &mut Section, accounts: &Accounts) -> Option<Expo
     let date_column = date_column.map(|column| column.filter(|name| !name.is_empty()));
     let max_window_days = read_max_window(section, is_clicks, date_column.as_ref().is_some_and(Option::is_some));
     let refresh = section.take("refresh").map_or_else(|| Some(default_refresh(known, is_clicks)), |f| read_refresh(&f));
-    let locked = section.take("locked").map_or_else(|| Some(known.and_then(|k| k.locked.clone())), read_locked);
+    let locked = match section.take("locked").map(Found::section) {
+        None => Some(known.and_then(|known| known.locked.clone())),
+        Some(None) => None,
+        // An empty table takes away what the catalogue knows.
+        Some(Some(section)) if section.is_empty() => Some(None),
+        Some(Some(section)) => read_lock_rule(section).map(Some),
+    };
     let max_rows = section
         .take("max_rows")
         .map_or_else(|| Some(known.and_then(|k| k.max_rows)), |found| found.number(1..=u32::MAX).map(Some));
@@ -322,12 +328,7 @@ fn read_refresh(found: &Found) -> Option<Vec<RefreshRule>> {
     Some(rules)
 }
 
-/// An empty table takes away what the catalogue knows.
-fn read_locked(found: Found) -> Option<Option<LockRule>> {
-    let mut section = found.section()?;
-    if section.is_empty() {
-        return Some(None);
-    }
+fn read_lock_rule(mut section: Section) -> Option<LockRule> {
     let column = |found: Found| found.read("the name of a column", |text| (!text.is_empty()).then(|| text.to_owned()));
     let status_column = section.require("status_column", "the name of a column").and_then(column);
     let open = section.require("open", OPEN_WORDS).and_then(|found| words(&found));
@@ -338,13 +339,13 @@ fn read_locked(found: Found) -> Option<Option<LockRule>> {
         Some(None) | None => Some(Vec::new()),
     };
     section.finish();
-    Some(Some(LockRule {
+    Some(LockRule {
         status_column: status_column?,
         open: open?,
         date_column: date_column?,
         detail_column: detail_column?,
         open_details: open_details?,
-    }))
+    })
 }
 
 fn words(found: &Found) -> Option<Vec<String>> {

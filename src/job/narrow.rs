@@ -95,8 +95,8 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::days(9)
     }
 
-    fn after(len_days: u32, limit: Option<WindowLimit>) -> AfterRefusal {
-        after_refusal(len_days, limit.as_ref(), "The date range may not exceed 31 days.", now())
+    fn after(len_days: u32, limit: Option<&WindowLimit>) -> AfterRefusal {
+        after_refusal(len_days, limit, "The date range may not exceed 31 days.", now())
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
         let mut days = 31;
         let mut orders = 0;
         let mut known = None;
-        while let AfterRefusal::Narrow { max_days } = after(days, known) {
+        while let AfterRefusal::Narrow { max_days } = after(days, known.as_ref()) {
             (days, orders, known) = (max_days, orders + 1, Some(limit(Some(max_days), None)));
         }
         assert_eq!((days, orders), (1, 5));
@@ -112,24 +112,24 @@ mod tests {
 
     #[test]
     fn a_single_day_in_the_same_words_disproves_a_limit_on_trial_and_no_other() {
-        assert_eq!(after(1, Some(limit(Some(1), None))), AfterRefusal::FailAll);
-        assert_eq!(after(1, Some(limit(Some(4), Some(1)))), AfterRefusal::Fail);
+        assert_eq!(after(1, Some(&limit(Some(1), None))), AfterRefusal::FailAll);
+        assert_eq!(after(1, Some(&limit(Some(4), Some(1)))), AfterRefusal::Fail);
         assert_eq!(after(1, None), AfterRefusal::Fail);
         assert_eq!(after_refusal(1, Some(&limit(Some(1), None)), "Bad parameter", now()), AfterRefusal::Fail);
     }
 
     #[test]
     fn what_was_disproved_is_not_tried_again_for_a_day() {
-        assert_eq!(after(31, Some(limit(None, Some(23)))), AfterRefusal::Fail);
-        assert_eq!(after(31, Some(limit(None, Some(25)))), AfterRefusal::Narrow { max_days: 16 });
+        assert_eq!(after(31, Some(&limit(None, Some(23)))), AfterRefusal::Fail);
+        assert_eq!(after(31, Some(&limit(None, Some(25)))), AfterRefusal::Narrow { max_days: 16 });
         let other = after_refusal(31, Some(&limit(None, Some(1))), "Too many rows", now());
         assert_eq!(other, AfterRefusal::Narrow { max_days: 16 });
     }
 
     #[test]
     fn a_window_from_before_a_limit_does_not_halve_it_again() {
-        assert_eq!(after(31, Some(limit(Some(16), None))), AfterRefusal::Narrow { max_days: 16 });
-        assert_eq!(after(16, Some(limit(Some(16), Some(1)))), AfterRefusal::Narrow { max_days: 8 });
+        assert_eq!(after(31, Some(&limit(Some(16), None))), AfterRefusal::Narrow { max_days: 16 });
+        assert_eq!(after(16, Some(&limit(Some(16), Some(1)))), AfterRefusal::Narrow { max_days: 8 });
     }
 
     #[test]

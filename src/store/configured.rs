@@ -294,7 +294,8 @@ async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account
     Ok(())
 }
 
-/// The active feeds of the given exports, with their settings.
+/// The active feeds of the given exports, with their settings. A learned limit of windows is put to the test again after 90
+/// days, for it may have come from a bad day at impact.com.
 pub async fn feeds(conn: &mut PgConnection, settings: &Settings, exports: &[ExportName]) -> Result<Vec<Feed>, Error> {
     let names: Vec<String> = exports.iter().map(|name| name.as_str().to_owned()).collect();
     let rows = sqlx::query!(
@@ -303,6 +304,7 @@ pub async fn feeds(conn: &mut PgConnection, settings: &Settings, exports: &[Expo
                ea.max_window_days as "max_window_days?"
         from impact_mirror.feed f
         left join impact_mirror.export_account ea on ea.export = f.export and ea.account = f.account
+            and (ea.max_window_learned_at is null or ea.max_window_learned_at > now() - interval '90 days')
         where f.active and f.export = any($1)
         order by f.export, f.account, f.program
         "#,

@@ -32,13 +32,15 @@ pub async fn lock(conn: &mut PgConnection, job: &Job) -> Result<Option<WindowLim
     }))
 }
 
-/// Puts a shorter limit on trial. A limit that is as short already stays as it is.
+/// Puts a shorter limit on trial. A limit that is as short already stays as it is, unless it is so old that a longer window
+/// was tried in spite of it.
 pub async fn try_shorter(conn: &mut PgConnection, job: &Job, max_days: u32, why: &str) -> Result<(), Error> {
     sqlx::query!(
         r#"
         update impact_mirror.export_account
         set max_window_days = $3, max_window_why = $4, max_window_learned_at = null
-        where export = $1 and account = $2 and (max_window_days is null or max_window_days > $3)
+        where export = $1 and account = $2
+          and (max_window_days is null or max_window_days > $3 or max_window_learned_at <= now() - interval '90 days')
         "#,
         job.export.as_str(),
         job.account.as_str(),
@@ -193,6 +195,7 @@ pub async fn in_force(conn: &mut PgConnection) -> Result<Vec<InForce>, Error> {
         from impact_mirror.export_account ea
         join impact_mirror.export e on e.name = ea.export and e.active
         where ea.max_window_days is not null
+          and (ea.max_window_learned_at is null or ea.max_window_learned_at > now() - interval '90 days')
         order by ea.export, ea.account
         "#,
     )

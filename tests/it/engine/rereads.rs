@@ -71,8 +71,8 @@ async fn days_that_stopped_changing_are_read_less_often_than_those_that_change()
     assert_eq!(day_set(&world, "unchanged_reads = 0").await, changed);
     assert_eq!(day_set(&world, "changed_at is not null").await, changed);
     assert_eq!(day_set(&world, "next_refresh_at - as_of = interval '1 day'").await, changed);
-    let changes = "select round(sum(changes))::text from impact_mirror.change_rate";
-    assert_eq!(world.value(changes).await, changed.len().to_string());
+    let found = "select round(sum(changes))::text from impact_mirror.change_rate";
+    assert_eq!(world.value(found).await, changed.len().to_string());
     assert_mirrored(&world, &settings).await;
 
     // A new start with other rules keeps what was learned.

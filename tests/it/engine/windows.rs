@@ -46,6 +46,16 @@ async fn a_longest_window_is_found_by_halving_and_kept() {
         assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
         assert!(world.orders() - orders <= 5 && lost(&world).await <= 3, "{:#?}", world.jobs().await);
         assert_mirrored(&world, &settings).await;
+        let lost_before = lost(&world).await;
+
+        // After a quarter a longer window is tried once more.
+        world
+            .execute("update impact_mirror.export_account set max_window_learned_at = now() - interval '91 days'")
+            .await;
+        world.request_refresh("actions", days_ago(30), days_ago(20)).await;
+        assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+        assert_eq!(lost(&world).await, lost_before + 1, "{:#?}", world.jobs().await);
+        assert_eq!(world.value(LIMIT).await, "4 t");
     }
 }
 
