@@ -291,6 +291,24 @@ pub struct RefreshRule {
     pub every: Duration,
 }
 
+/// What tells that a row is locked: from its locking date on an action is APPROVED or REVERSED and its amounts stay
+/// (impact-api §7.2). Columns go by their names in the file, words in any letter case.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockRule {
+    /// The status; a row without one is open.
+    pub status_column: String,
+    /// The words of a status that leave a row open.
+    pub open: Vec<String>,
+    /// When the row is or was locked: a row with a date to come is open.
+    pub date_column: Option<String>,
+    /// More about the status, which may go on changing after the lock.
+    pub detail_column: Option<String>,
+    /// The words of the detail that leave a row open.
+    #[serde(default)]
+    pub open_details: Vec<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

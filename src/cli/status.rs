@@ -9,6 +9,7 @@ use crate::figures::{ago, moment, thousands};
 use crate::job::JobState;
 use crate::store::account::Paused;
 use crate::store::status::{self, Freshness, JobFilter, JobLine, Quota};
+use crate::store::window_limit::{self, InForce};
 use crate::telemetry::Form;
 
 /// Jobs shown of each kind.
@@ -23,6 +24,7 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
     let in_flight = JobFilter { states: JobState::OPEN.to_vec(), limit: 1_000, ..JobFilter::default() };
     let in_flight = status::jobs(&mut conn, &in_flight).await?;
     let failed = status::failed_jobs(&mut conn, SHOWN).await?;
+    let limits = window_limit::in_force(&mut conn).await?;
     drop(conn);
     match form {
         Form::Json => {
@@ -35,11 +37,12 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
                 })
                 .collect();
             let view = json!({"exports": freshness, "accounts": accounts, "quota": quota, "in_flight": in_flight,
-                              "failed": failed});
+                              "failed": failed, "window_limits": limits});
             say!("{view:#}");
         }
         Form::Text => {
             print(&freshness, &paused, &quota, &in_flight, &failed);
+            print_limits(&limits);
             if let Some(line) = database.psql_line() {
                 say!("\nQuery it: {line}");
             }
@@ -81,6 +84,16 @@ fn print(freshness: &[Freshness], paused: &[Paused], quota: &[Quota], in_flight:
     }
     say!("\nQuota:");
     say_as_is!("{}", quota_table(quota));
+}
+
+fn print_limits(limits: &[InForce]) {
+    if !limits.is_empty() {
+        say!("\nWindows that impact.com takes no longer:");
+    }
+    for one in limits {
+        let since = one.learned_at.map_or_else(|| "on trial".to_owned(), |at| format!("since {}", moment(at)));
+        say!("  {} on {}: at most {} days, {since}: {}", one.export, one.account, one.max_window_days, one.why);
+    }
 }
 
 pub(super) fn freshness_table(freshness: &[Freshness]) -> Table {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::duration;
 use crate::account::Persona;
 use crate::column::ColumnKind;
-use crate::export::{RefreshRule, Source};
+use crate::export::{LockRule, RefreshRule, Source};
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     toml::from_str(include_str!("../../config/catalogue.toml")).expect("the built-in catalogue is well-formed")
@@ -62,6 +62,10 @@ pub struct Entry {
     /// How often its days are read again; empty for the general rules.
     #[serde(default, deserialize_with = "refresh_rules")]
     pub refresh: Vec<RefreshRule>,
+    /// What tells that a row is locked, where its columns do.
+    pub locked: Option<LockRule>,
+    /// The most rows that a file of it has (impact-api §7.1).
+    pub max_rows: Option<u32>,
     /// The columns whose type is certain enough, by their names in the file.
     #[serde(default)]
     pub columns: BTreeMap<String, KnownColumn>,

@@ -12,12 +12,13 @@ use super::reader::{Found, Section, nearest};
 use super::settings::Export;
 use crate::account::{AccountName, Persona};
 use crate::column::{ColumnKind, OnTypeConflict, Partition};
-use crate::export::{ExportName, RefreshRule, ReportHandle, Source};
+use crate::export::{ExportName, LockRule, RefreshRule, ReportHandle, Source};
 
 const DAY: Duration = Duration::from_hours(24);
 const SCHEDULE: &str = "a cron of six fields, seconds first, as in \"0 */15 * * * *\"";
 const SINCE: &str = "a day as in \"2026-01-31\"";
 const ACCOUNTS: &str = "\"all\" or a list of accounts";
+const OPEN_WORDS: &str = "a list of words that leave a row open, as in [\"PENDING\"]";
 const TYPES: &str = "boolean | bigint | numeric | date | timestamptz | text";
 /// The first day that clicks can be exported for (impact-api §7.1).
 const FIRST_CLICK_DAY: NaiveDate = NaiveDate::from_ymd_opt(2024, 4, 10).expect("a day of the calendar");
@@ -70,6 +71,16 @@ fn export(name: &str, section: &mut Section, accounts: &Accounts) -> Option<Expo
     let date_column = date_column.map(|column| column.filter(|name| !name.is_empty()));
     let max_window_days = read_max_window(section, is_clicks, date_column.as_ref().is_some_and(Option::is_some));
     let refresh = section.take("refresh").map_or_else(|| Some(default_refresh(known, is_clicks)), |f| read_refresh(&f));
+    let locked = match section.take("locked").map(Found::section) {
+        None => Some(known.and_then(|known| known.locked.clone())),
+        Some(None) => None,
+        // An empty table takes away what the catalogue knows.
+        Some(Some(section)) if section.is_empty() => Some(None),
+        Some(Some(section)) => read_lock_rule(section).map(Some),
+    };
+    let max_rows = section
+        .take("max_rows")
+        .map_or_else(|| Some(known.and_then(|k| k.max_rows)), |found| found.number(1..=u32::MAX).map(Some));
     let freshness = duration(section, "freshness", Duration::from_hours(26), Duration::from_hours(1)..=DAY * 366);
     let default_today = !is_clicks && date_column.as_ref().is_some_and(Option::is_some);
     let include_today = section.take("include_today").map_or(Some(default_today), |found| found.boolean());
@@ -93,6 +104,8 @@ fn export(name: &str, section: &mut Section, accounts: &Accounts) -> Option<Expo
         date_column: date_column?,
         max_window_days: max_window_days?,
         refresh: refresh?,
+        locked: locked?,
+        max_rows: max_rows?,
         freshness: freshness?,
         include_today: include_today?,
         history: history?,
@@ -313,6 +326,34 @@ fn read_refresh(found: &Found) -> Option<Vec<RefreshRule>> {
         rules.push(rule);
     }
     Some(rules)
+}
+
+fn read_lock_rule(mut section: Section) -> Option<LockRule> {
+    let column = |found: Found| found.read("the name of a column", |text| (!text.is_empty()).then(|| text.to_owned()));
+    let status_column = section.require("status_column", "the name of a column").and_then(column);
+    let open = section.require("open", OPEN_WORDS).and_then(|found| words(&found));
+    let date_column = section.take("date_column").map_or(Some(None), |found| column(found).map(Some));
+    let detail_column = section.take("detail_column").map_or(Some(None), |found| column(found).map(Some));
+    let open_details = match &detail_column {
+        Some(Some(_)) => section.require("open_details", OPEN_WORDS).and_then(|found| words(&found)),
+        Some(None) | None => Some(Vec::new()),
+    };
+    section.finish();
+    Some(LockRule {
+        status_column: status_column?,
+        open: open?,
+        date_column: date_column?,
+        detail_column: detail_column?,
+        open_details: open_details?,
+    })
+}
+
+fn words(found: &Found) -> Option<Vec<String>> {
+    let items = found.list(OPEN_WORDS)?;
+    if items.is_empty() {
+        found.problem(format!("lists no word; allowed is {OPEN_WORDS}"));
+    }
+    items.iter().map(|item| item.read("a word", |text| (!text.is_empty()).then(|| text.to_owned()))).collect()
 }
 
 fn duration(

@@ -80,6 +80,11 @@ impl Section {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
+    /// Whether it holds no key, or none that was not taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// What the key holds, if it is there.
     pub(super) fn take(&mut self, name: &'static str) -> Option<Found> {
         self.known.push(name);

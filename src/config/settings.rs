@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::account::{AccountName, AccountSid, Persona};
 use crate::column::{ColumnKind, OnTypeConflict, Partition};
-use crate::export::{Bucket, ExportName, Program, RefreshRule, Source};
+use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule, Source};
 
 /// Everything the program was told, checked.
 #[derive(Debug, Clone)]
@@ -210,6 +210,10 @@ pub struct Export {
     pub max_window_days: u32,
     /// How often cells of an age are read again, youngest first.
     pub refresh: Vec<RefreshRule>,
+    /// What tells that a row is locked: a day of locked rows is settled.
+    pub locked: Option<LockRule>,
+    /// The most rows that impact.com puts into a file, where that is known: a file of just so many may be cut.
+    pub max_rows: Option<u32>,
     /// How old the newest complete day may get before the export is late.
     pub freshness: Duration,
     /// Whether today's cell, which is not complete yet, is read too.

@@ -1,6 +1,8 @@
 //! A job: one request for one window, from planned to loaded. Its states and what to do next; pure.
 
 pub mod decide;
+pub mod narrow;
+pub mod reread;
 mod state;
 
 use chrono::{DateTime, Utc};

@@ -22,7 +22,7 @@ pub enum JobState {
     Loaded,
     /// Given up, with the reason kept.
     Failed,
-    /// A person called it off.
+    /// Called off: by a person, or because it is not configured any more or its window was too long.
     Cancelled,
 }
 

@@ -1,21 +1,24 @@
 //! The course of a load: fit the table to the file, try the short way, and go back for the longer one where it fails.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::copy::{self, Copied, Counts, OnConflict};
 use super::csv::{Item, Reader};
 use super::error::{Error, Place};
+use super::header::folded;
 use super::layout::{Layout, MAX_COLUMNS, Standing, Surveyed};
 use super::rejects::Rejects;
 use super::rows::{Destination, Rows, Rules};
 use super::survey::{Extent, survey};
-use super::table::Table;
+use super::table::{LockColumns, Table};
 use super::{Report, Target, catalog, ddl, merge};
 use crate::column::OnTypeConflict;
+use crate::export::LockRule;
 
 /// How often we go back to the beginning; each reason to do so comes once, but for others who change the table.
 const MAX_ROUNDS: usize = 8;
@@ -242,24 +245,66 @@ impl<'a> Load<'a> {
         if !catalog::read(conn, &self.table, &self.place).await?.exists {
             return Ok(None);
         }
-        let mut report = Report::default();
-        self.count_days(conn, &mut report).await?;
-        Ok(Some(report.rows_per_day.values().sum()))
+        let row = self
+            .bind_window(self.table.count_window())
+            .fetch_one(conn)
+            .await
+            .map_err(self.place.database("count the rows of the window"))?;
+        let count: i64 = sqlx::Row::try_get(&row, 0).map_err(self.place.database("count the rows of the window"))?;
+        Ok(Some(count.unsigned_abs()))
+    }
+
+    /// The days of the window whose rows are all locked at `as_of`; none where the table cannot tell.
+    pub async fn locked_days(
+        &self,
+        conn: &mut PgConnection,
+        rule: &LockRule,
+        as_of: DateTime<Utc>,
+    ) -> Result<BTreeSet<NaiveDate>, Error> {
+        let standing = catalog::read(conn, &self.table, &self.place).await?;
+        let column = |source: &str| {
+            standing.columns.iter().find(|column| column.in_table && folded(&column.source) == folded(source))
+        };
+        let Some(status) = column(&rule.status_column) else { return Ok(BTreeSet::new()) };
+        let columns = LockColumns {
+            status: &status.name,
+            open: &rule.open,
+            detail: rule
+                .detail_column
+                .as_deref()
+                .and_then(column)
+                .map(|column| (column.name.as_str(), rule.open_details.as_slice())),
+            date: rule.date_column.as_deref().and_then(column).map(|column| (column.name.as_str(), column.kind)),
+        };
+        let statement = self.table.locked_days(&columns, self.target.time_zone.name());
+        let days: Vec<(NaiveDate,)> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(self.target.account)
+            .bind(self.target.program)
+            .bind(self.target.window.from())
+            .bind(self.target.window.to())
+            .bind(as_of)
+            .persistent(false)
+            .fetch_all(conn)
+            .await
+            .map_err(self.place.database("look for locked days"))?;
+        Ok(days.into_iter().map(|(day,)| day).collect())
     }
 
     async fn count_days(&self, conn: &mut PgConnection, report: &mut Report) -> Result<(), Error> {
         report.rows_per_day = self.target.window.days().map(|day| (day, 0)).collect();
         let statement = self.table.rows_per_day();
-        let counted: Vec<(chrono::NaiveDate, i64)> = sqlx::query_as(AssertSqlSafe(statement))
+        let counted: Vec<(NaiveDate, i64, bool)> = sqlx::query_as(AssertSqlSafe(statement))
             .bind(self.target.account)
             .bind(self.target.program)
             .bind(self.target.window.from())
             .bind(self.target.window.to())
+            .bind(self.id)
             .persistent(false)
             .fetch_all(conn)
             .await
             .map_err(self.place.database("count the rows of the window"))?;
-        report.rows_per_day.extend(counted.into_iter().map(|(day, rows)| (day, rows.unsigned_abs())));
+        report.days_written = counted.iter().filter(|(_, _, is_written)| *is_written).map(|(day, ..)| *day).collect();
+        report.rows_per_day.extend(counted.into_iter().map(|(day, rows, _)| (day, rows.unsigned_abs())));
         Ok(())
     }
 

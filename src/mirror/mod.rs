@@ -21,7 +21,7 @@ mod table;
 mod time;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -32,7 +32,7 @@ pub use error::{ColumnRole, Error};
 
 use crate::account::AccountName;
 use crate::column::{ColumnKind, OnTypeConflict};
-use crate::export::{ExportName, Program, Window};
+use crate::export::{ExportName, LockRule, Program, Window};
 
 /// Where the rows of a file belong, and what is known of its columns.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +82,8 @@ pub struct Report {
     pub kept_deletions: bool,
     /// The rows now standing under each day of the window.
     pub rows_per_day: BTreeMap<NaiveDate, u64>,
+    /// Days of the window with rows that this load wrote.
+    pub days_written: BTreeSet<NaiveDate>,
     /// What was done to the table, a line each.
     pub table_changes: Vec<String>,
 }
@@ -101,6 +103,17 @@ impl Target<'_> {
 /// How many rows stand in the target's window; `None` where there is no table.
 pub async fn standing_rows(conn: &mut PgConnection, target: &Target<'_>) -> Result<Option<u64>, Error> {
     load::Load::new(Path::new(""), target, 0, DateTime::UNIX_EPOCH).standing_rows(conn).await
+}
+
+/// The days of the target's window whose rows are all locked at `as_of`, by what `rule` knows. A day without rows is not
+/// among them, nor is any where the table has no status.
+pub async fn locked_days(
+    conn: &mut PgConnection,
+    target: &Target<'_>,
+    rule: &LockRule,
+    as_of: DateTime<Utc>,
+) -> Result<BTreeSet<NaiveDate>, Error> {
+    load::Load::new(Path::new(""), target, 0, DateTime::UNIX_EPOCH).locked_days(conn, rule, as_of).await
 }
 
 /// Loads one spooled CSV file into its mirrored table, for the load `load_id`, which exists.

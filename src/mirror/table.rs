@@ -111,14 +111,52 @@ impl Table {
         format!("delete from {} where {WINDOW}", self.qualified)
     }
 
+    pub fn count_window(&self) -> String {
+        format!("select count(*) from {} where {WINDOW}", self.qualified)
+    }
+
+    /// The rows of each day of the window, and whether load $5 wrote one of them.
     pub fn rows_per_day(&self) -> String {
-        format!("select _day, count(*) from {} where {WINDOW} group by _day", self.qualified)
+        format!("select _day, count(*), bool_or(_load_id = $5) from {} where {WINDOW} group by _day", self.qualified)
+    }
+
+    /// The days of the window whose rows are all locked at $5.
+    pub fn locked_days(&self, locked: &LockColumns<'_>, time_zone: &str) -> String {
+        let is_none_of = |column: &str, words: &[String], if_empty: bool| {
+            let words: Vec<_> = words.iter().map(|word| format!("upper({})", literal(word))).collect();
+            format!("coalesce(upper({}::text) not in ({}), {if_empty})", identifier(column), words.join(", "))
+        };
+        let mut row = is_none_of(locked.status, locked.open, false);
+        if let Some((detail, words)) = locked.detail {
+            let _ = write!(row, " and {}", is_none_of(detail, words, true));
+        }
+        if let Some((date, kind)) = locked.date {
+            let date = identifier(date);
+            let is_past = match kind {
+                ColumnKind::Timestamptz => format!("{date} <= $5"),
+                ColumnKind::Date => format!("{date} <= ($5 at time zone {})::date", literal(time_zone)),
+                ColumnKind::Boolean | ColumnKind::Bigint | ColumnKind::Numeric | ColumnKind::Text => "false".to_owned(),
+            };
+            let _ = write!(row, " and ({date} is null or {is_past})");
+        }
+        format!(
+            "select _day from {} where {WINDOW} and $5::timestamptz is not null group by _day having bool_and({row})",
+            self.qualified
+        )
     }
 
     /// The sums of some columns over the window, as text.
     pub fn window_sums(&self, columns: &[&str]) -> String {
         format!("select array[{}] from {} where {WINDOW}", sums(columns), self.qualified)
     }
+}
+
+/// The columns of a mirrored table that tell whether a row is locked.
+pub(super) struct LockColumns<'a> {
+    pub status: &'a str,
+    pub open: &'a [String],
+    pub detail: Option<(&'a str, &'a [String])>,
+    pub date: Option<(&'a str, ColumnKind)>,
 }
 
 /// The rows of a window.

@@ -48,7 +48,7 @@ static ALL: &[Behaviour] = &[
     behaviour("filter_zone", &["account", "utc"], "the zone of date filters"),
     behaviour("end_date", &["inclusive", "exclusive"], "whether END_DATE belongs to the window"),
     behaviour("filter_time", &["honoured", "truncated"], "whether a time of day in a date filter counts"),
-    behaviour("max_window", &["none", "366d", "45d"], "the longest window of a report export"),
+    behaviour("max_window", &["none", "366d", "45d", "7d"], "the longest window of a report export"),
     behaviour("max_rows", &["none", "100000", "100"], "rows beyond are silently left out"),
     behaviour("empty_result", &["header", "zero_bytes"], "a result without rows"),
     behaviour("row_order", &["newest_first", "random"], "the order of rows"),

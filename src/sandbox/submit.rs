@@ -160,11 +160,7 @@ fn ask_for_report(world: &World, account: &Account, handle: &str, params: &Param
         return Err(Refusal::parameter("END_DATE", "Before START_DATE"));
     }
     let days = (last - day(from)).num_days() + 1;
-    let longest = match world.behaviours().get("max_window") {
-        "366d" => 366,
-        "45d" => 45,
-        _ => i64::MAX,
-    };
+    let longest = world.behaviours().get("max_window").trim_end_matches('d').parse().unwrap_or(i64::MAX);
     if days > longest {
         return Err(Refusal::parameter("END_DATE", &format!("The date range may not exceed {longest} days")));
     }

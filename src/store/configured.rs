@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection};
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::config::{Account, Export, Programs, Settings};
-use crate::export::{Bucket, ExportName, Program, RefreshRule};
+use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule};
 use crate::plan::{self, Feed};
 
 /// Writes the configuration into the database: accounts, buckets, exports and the feeds that need no discovery.
@@ -100,8 +100,12 @@ async fn write_export(
     settings: &Settings,
     old_zones: &HashMap<AccountName, String>,
 ) -> Result<(), Error> {
-    let old_rules = sqlx::query_scalar!(
-        r#"select refresh as "refresh: Json<Vec<RefreshRule>>" from impact_mirror.export where name = $1"#,
+    let old = sqlx::query!(
+        r#"
+        select refresh as "refresh: Json<Vec<RefreshRule>>", locked as "locked: Json<LockRule>"
+        from impact_mirror.export
+        where name = $1
+        "#,
         export.name.as_str(),
     )
     .fetch_optional(&mut *conn)
@@ -109,17 +113,18 @@ async fn write_export(
     .map_err(failed("read an export"))?;
     sqlx::query!(
         r#"
-        insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
-        values ($1, $2, $3, make_interval(secs => $4), $5)
+        insert into impact_mirror.export (name, bucket, table_name, freshness, refresh, locked)
+        values ($1, $2, $3, make_interval(secs => $4), $5, $6)
         on conflict (name) do update
         set bucket = excluded.bucket, table_name = excluded.table_name, freshness = excluded.freshness,
-            refresh = excluded.refresh, active = true
+            refresh = excluded.refresh, locked = excluded.locked, active = true
         "#,
         export.name.as_str(),
         export.source.bucket().as_str(),
         format!("{}.{}", settings.database.schema, export.name),
         export.freshness.as_secs_f64(),
         Json(&export.refresh) as _,
+        export.locked.as_ref().map(Json) as _,
     )
     .execute(&mut *conn)
     .await
@@ -138,9 +143,14 @@ async fn write_export(
         if let Some(programs) = listed_programs(export, account) {
             write_feeds(conn, export, name, &programs).await?;
         }
-        let has_new_rules = old_rules.as_ref().is_some_and(|old| old.0 != export.refresh);
+        let has_new_rules = old.as_ref().is_some_and(|old| old.refresh.0 != export.refresh);
+        let old_lock = old.as_ref().and_then(|old| old.locked.as_ref()).map(|locked| &locked.0);
+        let has_new_lock = old_lock.is_some() && old_lock != export.locked.as_ref();
         let has_new_zone = old_zones.get(name).is_some_and(|zone| zone != account.time_zone.name());
-        if has_new_rules || has_new_zone {
+        if has_new_lock {
+            unlock(conn, export, name).await?;
+        }
+        if has_new_rules || has_new_lock || has_new_zone {
             apply_rules(conn, export, account).await?;
         }
     }
@@ -228,12 +238,25 @@ async fn call_off_retired(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Works out anew when loaded cells are to be read again, after the rules or the zone have changed.
+/// Lets the locked cells of an export follow the rules again: what locked them is not what tells now.
+async fn unlock(conn: &mut PgConnection, export: &Export, account: &AccountName) -> Result<(), Error> {
+    sqlx::query!(
+        "update impact_mirror.cell set locked = false where locked and export = $1 and account = $2",
+        export.name.as_str(),
+        account.as_str(),
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("unlock cells"))?;
+    Ok(())
+}
+
+/// Works out anew when loaded cells are to be read again, after the rules or the zone have changed. Locked ones stay settled.
 async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account) -> Result<(), Error> {
     let cells = sqlx::query!(
         r#"
-        select program, day, as_of as "as_of!" from impact_mirror.cell
-        where export = $1 and account = $2 and as_of is not null
+        select program, day, as_of as "as_of!", unchanged_reads from impact_mirror.cell
+        where export = $1 and account = $2 and as_of is not null and not locked
         "#,
         export.name.as_str(),
         account.name.as_str(),
@@ -245,7 +268,10 @@ async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account
     let days: Vec<NaiveDate> = cells.iter().map(|cell| cell.day).collect();
     let refresh: Vec<Option<DateTime<Utc>>> = cells
         .iter()
-        .map(|cell| plan::next_refresh_at(account.time_zone, cell.day, cell.as_of, &export.refresh, 0))
+        .map(|cell| {
+            let unchanged_reads = cell.unchanged_reads.unsigned_abs();
+            plan::next_refresh_at(account.time_zone, cell.day, cell.as_of, &export.refresh, unchanged_reads)
+        })
         .collect();
     let complete: Vec<bool> =
         cells.iter().map(|cell| plan::is_complete(account.time_zone, cell.day, cell.as_of)).collect();
@@ -289,6 +315,7 @@ impl Ticks {
 }
 
 /// The active feeds of the given exports on some accounts, with their settings, in order of account, export and program.
+/// A learned limit of windows is put to the test again after 90 days, for it may have come from a bad day at impact.com.
 pub async fn feeds(
     conn: &mut PgConnection,
     settings: &Settings,
@@ -300,10 +327,13 @@ pub async fn feeds(
     let accounts: Vec<String> = accounts.iter().map(|name| name.as_str().to_owned()).collect();
     let rows = sqlx::query!(
         r#"
-        select export as "export: ExportName", account as "account: AccountName", program as "program: Program"
-        from impact_mirror.feed
-        where active and export = any($1) and account = any($2)
-        order by account, export, program
+        select f.export as "export: ExportName", f.account as "account: AccountName", f.program as "program: Program",
+               ea.max_window_days as "max_window_days?"
+        from impact_mirror.feed f
+        left join impact_mirror.export_account ea on ea.export = f.export and ea.account = f.account
+            and (ea.max_window_learned_at is null or ea.max_window_learned_at > now() - interval '90 days')
+        where f.active and f.export = any($1) and f.account = any($2)
+        order by f.account, f.export, f.program
         "#,
         &exports,
         &accounts,
@@ -326,7 +356,9 @@ pub async fn feeds(
                 time_zone: account.time_zone,
                 since: export.since,
                 include_today: export.include_today,
-                max_window_days: export.max_window_days,
+                max_window_days: row
+                    .max_window_days
+                    .map_or(export.max_window_days, |learned| export.max_window_days.min(learned.unsigned_abs())),
                 rules: export.refresh.clone(),
                 freshness: export.freshness,
                 ticks: Arc::clone(ticks),

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 
-use super::{Error, failed};
+use super::{Error, change_rate, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
-use crate::plan::{AccountState, BudgetState, Cell, ChangeRates, Draft, Feed, FeedState, ManualRequest, Spent};
+use crate::plan::{AccountState, BudgetState, Cell, Draft, Feed, FeedState, ManualRequest, Spent};
 
 /// Lets one process plan at a time, until the transaction ends.
 pub async fn lock_planning(conn: &mut PgConnection) -> Result<(), Error> {
@@ -31,6 +31,7 @@ pub async fn accounts(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Vec<A
     let mut open = read_open(conn, &scope).await?;
     let mut manual = read_manual(conn, &scope).await?;
     let switches = read_switches(conn, &scope).await?;
+    let rates = change_rate::read(conn, &scope.accounts).await?;
     let mut accounts: BTreeMap<AccountName, AccountState> = BTreeMap::new();
     for (index, feed) in feeds.into_iter().enumerate() {
         let key = (feed.export.clone(), feed.account.clone(), feed.program.clone());
@@ -46,7 +47,7 @@ pub async fn accounts(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Vec<A
             cells: std::mem::take(&mut cells[index]),
             open: open.remove(&key).unwrap_or_default(),
             manual: manual.remove(&key).unwrap_or_default(),
-            rates: ChangeRates::default(), // what reads have found is not read yet
+            rates: rates.get(&(feed.export.clone(), feed.account.clone())).copied().unwrap_or_default(),
             feed,
         });
     }

@@ -100,6 +100,10 @@ pub async fn claim_planned(conn: &mut PgConnection, worker: &Worker) -> Result<O
           and not exists (
               select 1 from impact_mirror.job s
               where s.state = 'submitting' and s.account = j.account and s.bucket = j.bucket and s.program = j.program)
+          -- A limit of windows on trial is tried by one order at a time: several would be lost together.
+          and not (j.replay_of is null and ea.max_window_days is not null and ea.max_window_learned_at is null and exists (
+              select 1 from impact_mirror.job t
+              where t.finished_at is null and t.state <> 'planned' and t.export = j.export and t.account = j.account))
           and $3 > (
               select count(*) from impact_mirror.job w
               where w.state in ('submitting', 'waiting') and w.account = j.account)

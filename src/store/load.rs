@@ -1,16 +1,12 @@
-//! Loads and the cells they fill, written in the transaction that moves the rows.
+//! Loads, written in the transaction that moves the rows; the cells they fill are in `cell`.
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, NaiveDate, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Error, failed};
-use crate::export::{ExportName, RefreshRule, Window};
+use crate::export::{ExportName, Window};
 use crate::job::Job;
-use crate::plan::{is_complete, next_refresh_at};
 
 /// The file that a load reads.
 #[derive(Debug, Clone, Copy)]
@@ -193,51 +189,6 @@ pub async fn same_file(conn: &mut PgConnection, job: &Job, file: &File) -> Resul
             rows_read: last.rows_read.unsigned_abs(),
             rows_rejected: last.rows_rejected.unsigned_abs(),
         }))
-}
-
-/// Marks the cells of a job's window as loaded: with these counts of rows, or, where the file was the same as before,
-/// with the counts they have.
-pub async fn fill_cells(
-    conn: &mut PgConnection,
-    job: &Job,
-    rows_per_day: Option<&BTreeMap<NaiveDate, u64>>,
-    as_of: DateTime<Utc>,
-    time_zone: Tz,
-    rules: &[RefreshRule],
-) -> Result<(), Error> {
-    let days: Vec<NaiveDate> = job.window.days().collect();
-    let rows: Vec<Option<i64>> =
-        days.iter().map(|day| rows_per_day.map(|rows| signed(rows.get(day).copied().unwrap_or(0)))).collect();
-    let complete: Vec<bool> = days.iter().map(|day| is_complete(time_zone, *day, as_of)).collect();
-    let refresh: Vec<Option<DateTime<Utc>>> =
-        days.iter().map(|day| next_refresh_at(time_zone, *day, as_of, rules, 0)).collect();
-    sqlx::query!(
-        r#"
-        insert into impact_mirror.cell as c (export, account, program, day, rows, loaded_at, as_of, complete,
-            next_refresh_at, job_id)
-        select $1, $2, $3, new.day, coalesce(new.rows, 0), clock_timestamp(), $4, new.complete, new.next_refresh_at, $5
-        from unnest($6::date[], $7::bigint[], $8::boolean[], $9::timestamptz[])
-            as new (day, rows, complete, next_refresh_at)
-        on conflict (export, account, program, day) do update
-        set rows = case when $10 then excluded.rows else c.rows end,
-            loaded_at = excluded.loaded_at, as_of = excluded.as_of, complete = excluded.complete,
-            next_refresh_at = excluded.next_refresh_at, job_id = excluded.job_id, failed_at = null, failed_job_id = null
-        "#,
-        job.export.as_str(),
-        job.account.as_str(),
-        job.program.as_str(),
-        as_of,
-        job.id.0,
-        &days,
-        &rows as &[Option<i64>],
-        &complete,
-        &refresh as &[Option<DateTime<Utc>>],
-        rows_per_day.is_some(),
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("fill cells"))?;
-    Ok(())
 }
 
 /// Marks the cells of a job's window as failed; what they hold stays.

@@ -3,6 +3,8 @@
 
 pub mod account;
 pub mod batch;
+pub mod cell;
+pub mod change_rate;
 pub mod configured;
 pub mod coverage;
 pub mod hint;
@@ -13,6 +15,7 @@ pub mod remote;
 pub mod status;
 pub mod transition;
 pub mod wake;
+pub mod window_limit;
 
 use std::time::Duration;
 

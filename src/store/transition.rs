@@ -51,6 +51,13 @@ pub enum Move {
         /// The load.
         load_id: i64,
     },
+    /// Called off: its window is asked for in shorter ones.
+    Cancelled {
+        /// The class.
+        kind: ErrorKind,
+        /// impact.com's words, and what comes instead.
+        message: String,
+    },
     /// Given up.
     Failed {
         /// The class.
@@ -77,6 +84,7 @@ impl Move {
             Self::Waiting { .. } => JobState::Waiting,
             Self::Ready { .. } => JobState::Ready,
             Self::Loaded { .. } => JobState::Loaded,
+            Self::Cancelled { .. } => JobState::Cancelled,
             Self::Failed { .. } => JobState::Failed,
         }
     }
@@ -118,7 +126,7 @@ impl From<Move> for Patch {
             },
             Move::Ready { as_of, completed_at } => Self { as_of: Some(as_of), completed_at, ..Self::default() },
             Move::Loaded { load_id } => Self { load_id: Some(load_id), ..Self::default() },
-            Move::Failed { kind, message } => {
+            Move::Cancelled { kind, message } | Move::Failed { kind, message } => {
                 Self { note: message.clone(), error: Some((kind, message)), ..Self::default() }
             }
         }

@@ -1,13 +1,13 @@
 //! The step from `ready` to `loaded`: the result is fetched into the spool, checked, and loaded in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use sqlx::Connection;
 
 use super::outcome::{Failure, may_call, settle};
-use super::{Context, soon};
+use super::{Context, narrow, soon};
 use crate::clock::Clock;
 use crate::column::ColumnKind;
 use crate::config::Export;
@@ -16,10 +16,12 @@ use crate::export::{Bucket, ExportName, Source};
 use crate::impact::{Download, RemoteJobId};
 use crate::job::Job;
 use crate::job::decide::is_short;
+use crate::job::narrow::is_cut;
 use crate::mirror::{self, Target};
 use crate::retry::ErrorKind;
 use crate::spool::SpoolFile;
 use crate::store;
+use crate::store::cell::Filled;
 use crate::store::load::{Counts, File};
 use crate::store::transition::{Move, TryAgain};
 
@@ -72,6 +74,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
                 job.window,
             );
             context.wakes.plan.notify_one();
+            context.wakes.submit.notify_one();
             Ok(())
         }
         Err(Failed::Short(short)) if doubted.is_none() => {
@@ -79,6 +82,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
             Box::pin(attempt(context, job, Some(file.sha256))).await
         }
         Err(Failed::Short(short)) => settle(context, job, Failure::ours(ErrorKind::BadFile, &short)).await,
+        Err(Failed::Cut(cut)) => split(context, job, &cut).await,
         Err(Failed::Load(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
         Err(Failed::Store(error)) if error.is_lease_lost() => Err(error),
         Err(Failed::Store(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
@@ -152,8 +156,26 @@ struct Short {
     told: u64,
 }
 
+/// A file with as many rows as impact.com may put into one (impact-api §9, 30).
+#[derive(Debug, thiserror::Error)]
+#[error("the file has {rows} rows, just as many as a file may hold, so that it may be cut")]
+struct Cut {
+    rows: u64,
+}
+
+/// Has the window of a cut file ordered again in shorter ones.
+async fn split(context: &Context, job: &Job, cut: &Cut) -> Result<(), store::Error> {
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    narrow::or_give_up(&mut tx, job, ErrorKind::BadFile, cut.to_string(), context.holder()).await?;
+    tx.commit().await.map_err(store::failed("commit the end of a job"))?;
+    context.wakes.all();
+    Ok(())
+}
+
 enum Failed {
     Short(Short),
+    Cut(Cut),
     Load(mirror::Error),
     Store(store::Error),
 }
@@ -200,10 +222,11 @@ async fn load(
         Some(_) | None => None,
     };
     let load_id = store::load::insert(&mut tx, job, &about).await?;
-    let (counts, rows_per_day) = if let Some(same) = same {
+    let (counts, rows_per_day, written) = if let Some(same) = same {
         (
             Counts { read: same.rows_read, unchanged: same.kept(), rejected: same.rows_rejected, ..Counts::default() },
             None,
+            BTreeSet::new(),
         )
     } else {
         let report = mirror::load(&mut tx, &file.path, &target, load_id, Clock.now()).await.map_err(Failed::Load)?;
@@ -220,15 +243,33 @@ async fn load(
             outside: report.rows_outside,
             kept_deletions: report.kept_deletions,
         };
-        (counts, Some(report.rows_per_day))
+        (counts, Some(report.rows_per_day), report.days_written)
     };
+    if is_cut(counts.read, export.max_rows) {
+        let cut = Cut { rows: counts.read };
+        if job.window.len_days() > 1 {
+            return Err(Failed::Cut(cut));
+        }
+        tracing::warn!(error = %cut, "loaded all the same: a day cannot be split");
+    }
     if is_short(job, counts.read) && doubted != Some(file.sha256) {
         let told = job.records_processed.unwrap_or_default();
         return Err(Failed::Short(Short { rows: counts.read, told }));
     }
     store::load::finish(&mut tx, load_id, &counts).await?;
     let as_of = job.as_of.or(job.submitted_at).unwrap_or(started_at);
-    store::load::fill_cells(&mut tx, job, rows_per_day.as_ref(), as_of, account.time_zone, &export.refresh).await?;
+    let locked = match &export.locked {
+        // A rejected row is not in the table, so that nobody can tell whether it is locked.
+        Some(rule) if counts.rejected == 0 => {
+            mirror::locked_days(&mut tx, &target, rule, as_of).await.map_err(Failed::Load)?
+        }
+        Some(_) | None => BTreeSet::new(),
+    };
+    let filled = Filled { rows_per_day, written, locked, as_of };
+    store::cell::fill(&mut tx, job, &filled, account.time_zone, &export.refresh).await?;
+    if store::window_limit::prove(&mut tx, job).await? {
+        tracing::info!("a part of a window that was refused or cut has loaded: its length is the limit from now on");
+    }
     store::transition::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit a load"))?;
     Ok(counts)

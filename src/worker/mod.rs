@@ -4,6 +4,7 @@
 
 mod leases;
 mod load;
+mod narrow;
 mod outcome;
 mod poll;
 mod submit;

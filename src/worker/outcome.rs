@@ -5,11 +5,12 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use sqlx::Connection;
 
-use super::Context;
+use super::{Context, narrow};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
 use crate::impact;
 use crate::job::decide::{AfterError, OrderBy, after_error};
+use crate::job::narrow::may_be_about_length;
 use crate::job::{Job, JobState};
 use crate::retry::ErrorKind;
 use crate::store;
@@ -33,6 +34,8 @@ pub(super) struct Failure {
     pub is_unknown: bool,
     /// Whether the order certainly did not get as far as impact.com, so that its charge is given back.
     pub is_unsent: bool,
+    /// Whether a shorter window may be taken where this one was not.
+    pub may_be_length: bool,
 }
 
 impl Failure {
@@ -45,6 +48,8 @@ impl Failure {
             bucket,
             is_unknown: error.may_have_taken_effect(),
             is_unsent: !error.was_sent(),
+            may_be_length: matches!(error, impact::Error::Refused(refusal)
+                if refusal.call == impact::Call::Submit && may_be_about_length(&refusal.message)),
         }
     }
 
@@ -62,6 +67,7 @@ impl Failure {
             bucket: Bucket::Requests,
             is_unknown: false,
             is_unsent: false,
+            may_be_length: false,
         }
     }
 }
@@ -72,7 +78,7 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     let holder = context.holder();
     let now = context.now();
-    let Failure { kind, message, retry_after, bucket, is_unknown, is_unsent } = failure;
+    let Failure { kind, message, retry_after, bucket, is_unknown, is_unsent, may_be_length } = failure;
     if job.state == JobState::Submitting && !job.resumed && is_unsent {
         store::quota::refund(&mut tx, job).await?;
     }
@@ -105,8 +111,12 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
             put_off(&mut tx, job, TryAgain { run_at: now, kind, message }, is_unknown, holder).await?;
         }
         AfterError::GiveUp => {
-            tracing::error!(error = message, %kind, "job failed");
-            give_up(&mut tx, job, kind, message, holder).await?;
+            if may_be_length {
+                narrow::or_give_up(&mut tx, job, kind, message, holder).await?;
+            } else {
+                tracing::error!(error = message, %kind, "job failed");
+                give_up(&mut tx, job, kind, message, holder).await?;
+            }
         }
     }
     tx.commit().await.map_err(store::failed("commit the outcome of a step"))?;
@@ -170,6 +180,7 @@ pub(super) async fn after_panic(context: &Context, job: &Job) -> Result<(), stor
         bucket: Bucket::Requests,
         is_unknown: true,
         is_unsent: false,
+        may_be_length: false,
     };
     settle(context, job, failure).await
 }

@@ -2,8 +2,8 @@
 
 use sqlx::Connection;
 
-use super::Context;
 use super::outcome::{Failure, give_up, may_call, order_again, settle};
+use super::{Context, narrow};
 use crate::export::Bucket;
 use crate::impact::{RemoteJob, RemoteJobId, RemoteStatus};
 use crate::job::Job;
@@ -52,8 +52,12 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
             order_again(&mut tx, job, OrderBy::Replay, context.now(), why, context.holder()).await?;
         }
         AfterPoll::GiveUp { kind, message } => {
-            tracing::error!(error = message, %kind, "job failed");
-            give_up(&mut tx, job, kind, message, context.holder()).await?;
+            if matches!(remote.status, RemoteStatus::Error | RemoteStatus::Failed) {
+                narrow::or_give_up(&mut tx, job, kind, message, context.holder()).await?;
+            } else {
+                tracing::error!(error = message, %kind, "job failed");
+                give_up(&mut tx, job, kind, message, context.holder()).await?;
+            }
         }
     }
     tx.commit().await.map_err(store::failed("commit a poll"))?;

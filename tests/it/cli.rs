@@ -211,13 +211,16 @@ async fn status_has_the_keys_that_scripts_build_on() {
                 now(), now(), now(), now(), 'remote', 'FAILED');
         insert into impact_mirror.cell (export, account, program, day, failed_at, failed_job_id)
         values ('actions', 'acme', '', '2026-01-02', now(), 2);
+        insert into impact_mirror.export_account (export, account, max_window_days, max_window_why)
+        values ('actions', 'acme', 7, 'too long');
         "#,
     )
     .execute(database.pool())
     .await
     .unwrap();
     let status = json(dir.path(), "status");
-    assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed"));
+    assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed window_limits"));
+    assert_eq!(keys(&status, &["window_limits"]), words("export account max_window_days why learned_at"));
     let freshness = "export latest_day loaded_at age promised is_stale missing_cells failed_cells";
     assert_eq!(keys(&status, &["exports"]), words(freshness));
     assert_eq!(keys(&status, &["accounts"]), words("account paused paused_since"));

@@ -155,6 +155,8 @@ fn what_the_user_writes_wins_over_the_catalogue() {
         key = []
         date_column = ""
         refresh = []
+        locked = {}
+        max_rows = 500
     "#;
     let settings = check(&export(lines)).unwrap();
     let export = &settings.exports[&ExportName::new("x")];
@@ -166,6 +168,7 @@ fn what_the_user_writes_wins_over_the_catalogue() {
     assert!(!export.types.contains_key("Action_Id"));
     assert!(export.key.is_empty() && export.date_column.is_none() && export.refresh.is_empty());
     assert_eq!(export.max_window_days, 1);
+    assert_eq!((&export.locked, export.max_rows), (&None, Some(500)));
 }
 
 #[test]
@@ -370,6 +373,23 @@ fn every_error_names_the_key_what_it_holds_and_what_is_allowed() {
             with("date_column = \"D\"\nmax_window = \"36h\""),
             "exports.x.max_window holds \"36h\"; allowed is whole days as in 31d",
         ),
+        (
+            with("locked = { open = [\"PENDING\"] }"),
+            "exports.x.locked.status_column is missing; allowed is the name of a column",
+        ),
+        (
+            with("locked = { status_column = \"Status\", open = \"PENDING\" }"),
+            "exports.x.locked.open holds \"PENDING\"; allowed is a list of words that leave a row open, as in [\"PENDING\"]",
+        ),
+        (
+            with("locked = { status_column = \"Status\", open = [\"PENDING\"], detail_column = \"D\" }"),
+            "exports.x.locked.open_details is missing; allowed is a list of words that leave a row open, as in [\"PENDING\"]",
+        ),
+        (
+            with("locked = { status_column = \"Status\", open = [\"PENDING\"], date = \"D\" }"),
+            "exports.x.locked.date is no key that is known here; known are status_column, open, date_column, detail_column",
+        ),
+        (with("max_rows = 0"), "exports.x.max_rows holds 0; allowed is a whole number from 1 to 4294967295"),
         (
             with("refresh = [{ age = \"3d\" }]"),
             "exports.x.refresh[0].every is missing; allowed is a duration such as 200ms, 2s, 15min, 6h or 35d",

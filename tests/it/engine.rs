@@ -21,9 +21,15 @@ mod personas;
 mod polling;
 /// 401, 403, 404 and 429.
 mod refusals;
+/// Which run of which remote job answers an order.
+mod replies;
+/// What re-reads teach: how often days change, and which are settled.
+mod rereads;
 /// The open questions about the real API, one answer at a time.
 mod switches;
 /// What is believed only as long as it is true: a charge, a file read before, a promise, a bucket.
 mod trust;
 /// The views that people build on.
 mod views;
+/// Windows that are refused or cut for their length.
+mod windows;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use impact_mirror::account::AccountName;
 use impact_mirror::column::{ColumnKind, OnTypeConflict};
-use impact_mirror::export::{ExportName, Program, Window};
+use impact_mirror::export::{ExportName, LockRule, Program, Window};
 use impact_mirror::mirror::{self, Error, Report, Target};
 use impact_mirror::retry::ErrorKind;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use crate::support::database::{TestDatabase, migrated};
 
 mod columns;
+mod locks;
 mod malformed;
 mod merging;
 mod rubble;
@@ -44,6 +45,10 @@ struct Mirror {
     configured: BTreeMap<String, ColumnKind>,
     metadata: BTreeMap<String, ColumnKind>,
     on_type_conflict: OnTypeConflict,
+    /// What tells that a row is locked.
+    lock_rule: Option<LockRule>,
+    /// The days that were locked after the last load.
+    locked: BTreeSet<NaiveDate>,
 }
 
 impl Mirror {
@@ -75,6 +80,8 @@ impl Mirror {
             configured: BTreeMap::new(),
             metadata: BTreeMap::new(),
             on_type_conflict: OnTypeConflict::Widen,
+            lock_rule: None,
+            locked: BTreeSet::new(),
         }
     }
 
@@ -105,6 +112,8 @@ impl Mirror {
             configured: self.configured.clone(),
             metadata: self.metadata.clone(),
             on_type_conflict: self.on_type_conflict,
+            lock_rule: self.lock_rule.clone(),
+            locked: BTreeSet::new(),
         }
     }
 
@@ -152,6 +161,10 @@ impl Mirror {
             on_type_conflict: self.on_type_conflict,
         };
         let report = mirror::load(&mut tx, &file, &target, load_id, self.now).await?;
+        self.locked = match &self.lock_rule {
+            Some(rule) => mirror::locked_days(&mut tx, &target, rule, self.now).await?,
+            None => BTreeSet::new(),
+        };
         sqlx::query(
             "update impact_mirror.load
              set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_unchanged = $5, rows_rejected = $6

@@ -43,13 +43,13 @@ async fn an_export_that_is_removed_keeps_its_table_and_counts_for_nothing() {
 #[tokio::test]
 async fn new_refresh_rules_hold_for_what_is_loaded_already() {
     let world = World::new().await;
-    world.sync(&world.settings(&actions(3))).await;
+    world.sync(&world.settings(&actions(2))).await;
     let distance = "select distinct (next_refresh_at - as_of)::text from impact_mirror.cell where complete order by 1";
     assert_eq!(world.query(distance).await, ["06:00:00"]);
-    let engine = world.start(&world.settings(&(actions(3) + "refresh = [{ age = \"35d\", every = \"2h\" }]\n"))).await;
+    let engine = world.start(&world.settings(&(actions(2) + "refresh = [{ age = \"35d\", every = \"2h\" }]\n"))).await;
     engine.stop(std::time::Duration::from_secs(5)).await;
     assert_eq!(world.query(distance).await, ["02:00:00"]);
-    let engine = world.start(&world.settings(&(actions(3) + "refresh = []\n"))).await;
+    let engine = world.start(&world.settings(&(actions(2) + "refresh = []\n"))).await;
     engine.stop(std::time::Duration::from_secs(5)).await;
     assert_eq!(world.query(distance).await, ["NULL"], "settled");
     assert!(world.cell_states("actions").await.contains(&"settled".to_owned()));

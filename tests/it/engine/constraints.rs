@@ -32,6 +32,7 @@ const SEED: &str = "
         values ('e', 'c', 'C', 'text', 'data', now());
     insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id)
         values ('e', 'a', '1', '2026-01-01', 0, now(), now(), 1);
+    insert into impact_mirror.change_rate (export, account, band, changes, days, updated_at) values ('e', 'a', 0, 1, 2, now());
 ";
 
 /// A constraint, and a statement that it refuses.
@@ -43,6 +44,24 @@ const REFUSED: &[(&str, &str)] = &[
     ("export_bucket_known", "update impact_mirror.export set bucket = 'requests'"),
     ("export_account_pkey", "insert into impact_mirror.export_account select * from impact_mirror.export_account"),
     ("export_account_paused_says_why", "update impact_mirror.export_account set paused_since = now()"),
+    (
+        "export_account_max_window_positive",
+        "update impact_mirror.export_account set max_window_days = 0, max_window_why = 'x'",
+    ),
+    ("export_account_max_window_says_why", "update impact_mirror.export_account set max_window_days = 7"),
+    (
+        "export_account_max_window_learned_says_why",
+        "update impact_mirror.export_account set max_window_learned_at = now()",
+    ),
+    ("change_rate_pkey", "insert into impact_mirror.change_rate select * from impact_mirror.change_rate"),
+    ("change_rate_band_known", "update impact_mirror.change_rate set band = 9"),
+    ("change_rate_not_negative", "update impact_mirror.change_rate set days = -1"),
+    ("cell_unchanged_reads_not_negative", "update impact_mirror.cell set unchanged_reads = -1"),
+    (
+        "cell_locked_is_loaded",
+        "update impact_mirror.cell set rows = null, loaded_at = null, as_of = null, job_id = null, failed_at = now(), \
+         failed_job_id = 1, locked = true",
+    ),
     ("feed_pkey", "insert into impact_mirror.feed select * from impact_mirror.feed"),
     (
         "job_pkey",

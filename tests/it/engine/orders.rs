@@ -77,7 +77,7 @@ async fn a_dead_job_is_replayed_once_and_loads() {
 #[tokio::test]
 async fn a_job_that_always_fails_ends_with_the_words_of_impact_com_until_somebody_retries() {
     let world = World::new().await;
-    let settings = world.settings(&actions(4));
+    let settings = world.settings(&actions(0));
     world.inject(Point::Submit, FaultKind::JobFails);
     world.inject(Point::Replay, FaultKind::JobFails);
     assert_eq!(world.sync_in_a_hurry(&settings).await.end, SyncEnd::Failed);
@@ -102,7 +102,7 @@ async fn a_job_that_always_fails_ends_with_the_words_of_impact_com_until_somebod
 #[tokio::test]
 async fn a_failed_cell_is_due_again_after_an_hour() {
     let world = World::new().await;
-    let settings = world.settings(&actions(4));
+    let settings = world.settings(&actions(0));
     world.inject(Point::Submit, FaultKind::JobFails);
     world.inject(Point::Replay, FaultKind::JobFails);
     world.sync_in_a_hurry(&settings).await;

@@ -190,10 +190,10 @@ impl World {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(self.pool()).await.unwrap();
     }
 
-    /// All jobs, oldest first: export, account, reason, state and error.
+    /// All jobs, oldest first: export, account, days, reason, state and error.
     pub async fn jobs(&self) -> Vec<String> {
         self.query(
-            "select concat_ws(' ', export, account, reason, state, error_kind, error_message) \
+            "select concat_ws(' ', export, account, from_day, to_day, reason, state, error_kind, error_message) \
              from impact_mirror.job order by id",
         )
         .await

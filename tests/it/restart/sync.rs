@@ -51,7 +51,9 @@ async fn too_small_a_quota_ends_with_3() {
 
 #[tokio::test]
 async fn a_job_that_fails_twice_ends_with_4() {
-    let scene = actions_alone(QUICK).await;
+    // A single day: a longer window would be tried again in halves.
+    let wishes = Wishes { exports: &[Mirrored::Clicks], ..Wishes::default() };
+    let scene = Scene::with(still(QUICK), wishes).await;
     scene.sandbox.inject(Fault { on: Point::Submit, kind: FaultKind::JobFails, times: 1, skip: 0 });
     scene.sandbox.inject(Fault { on: Point::Replay, kind: FaultKind::JobFails, times: 1, skip: 0 });
     assert_eq!(sync(&scene).await, Some(4));

@@ -1,0 +1,138 @@
+//! Which run of which remote job answers an order: an old one, a new one, or one among those of other clients.
+
+use chrono::Days;
+use impact_mirror::account::AccountName;
+use impact_mirror::app::{Engine, SyncEnd};
+use impact_mirror::config::Settings;
+use impact_mirror::export::{ExportName, ExportRequest, Program, Source, Window};
+use impact_mirror::sandbox::{FaultKind, Point};
+
+use super::truth::assert_mirrored;
+use super::world::{World, actions, days_ago, options};
+
+/// Forgets all that was ever ordered; impact.com does not.
+const FORGET: &str = "update impact_mirror.remote_job set gone_at = now()";
+
+async fn remote_ids(world: &World) -> Vec<String> {
+    world.query("select remote_job_id from impact_mirror.job order by id").await
+}
+
+#[tokio::test]
+async fn an_old_run_that_answers_an_order_is_replayed_before_it_is_loaded() {
+    let world = World::new().await;
+    let settings = world.settings(&actions(4));
+    world.sync(&settings).await;
+    world.pass_days(3);
+    world.execute(FORGET).await;
+    world.request_refresh_of_all(&settings).await;
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+    assert_eq!((world.calls("submit_report"), world.calls("replay")), (2, 1));
+    assert_eq!(world.value("select count(*)::text from impact_mirror.load").await, "2", "the old run was not loaded");
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_new_enough_is_loaded_without_another() {
+    let world = World::new().await;
+    let settings = world.settings(&(actions(4) + "include_today = false\n"));
+    world.sync(&settings).await;
+    // A new database: the same order is answered with the run of a moment ago.
+    world.execute("truncate impact_mirror.cell, impact_mirror.remote_job; drop table impact.actions").await;
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
+    assert_eq!((world.calls("submit_report"), world.calls("replay")), (2, 0));
+    let ids = remote_ids(&world).await;
+    assert_eq!(ids[0], ids[1]);
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
+async fn the_id_in_the_reply_to_a_replay_is_followed_and_replayed_the_next_time() {
+    let mut options = options();
+    options.behaviours.set("replay_id=new").unwrap();
+    let world = World::with(options).await;
+    let settings = world.settings(&actions(4));
+    for _ in 0..3 {
+        world.request_refresh_of_all(&settings).await;
+        assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+        assert_mirrored(&world, &settings).await;
+        world.pass_days(2);
+    }
+    let ids = remote_ids(&world).await;
+    assert!(ids.len() == 3 && ids[0] != ids[1] && ids[1] != ids[2], "{ids:?}");
+    let replayed = world.query("select replay_of from impact_mirror.job order by id").await;
+    assert_eq!(replayed, ["NULL", ids[0].as_str(), ids[1].as_str()]);
+}
+
+/// A running engine whose first order was taken and whose reply was lost.
+async fn reply_lost(world: &World, settings: &Settings) -> Engine {
+    world.inject(Point::Submit, FaultKind::ReplyLost);
+    let engine = world.start(settings).await;
+    engine.keep_going();
+    world
+        .eventually(
+            "select count(*)::text from impact_mirror.job where state = 'submitting' and error_kind = 'transient'",
+            "1",
+        )
+        .await;
+    engine
+}
+
+/// What another client of the account orders meanwhile.
+async fn order_from_elsewhere(engine: &Engine, settings: &Settings, program: &str, source: Option<Source>) -> String {
+    let brand = AccountName::new("brand");
+    let export = &settings.exports[&ExportName::new("actions")];
+    let window = Window::day(days_ago(0) - Days::new(40));
+    let request = ExportRequest {
+        source: source.unwrap_or_else(|| export.source.clone()),
+        program: Program::new(program),
+        window,
+        params: export.params.clone(),
+    };
+    let answer = engine.context().clients[&brand].submit(&request).await.unwrap();
+    answer.value.id.as_str().to_owned()
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_matched_by_type_and_program() {
+    let world = World::new().await;
+    let settings = world.settings(&actions(4));
+    let engine = reply_lost(&world, &settings).await;
+    let others = [
+        order_from_elsewhere(&engine, &settings, "2000", None).await,
+        order_from_elsewhere(&engine, &settings, "1000", Some(Source::Clicks)).await,
+    ];
+    world.eventually("select count(*)::text from impact_mirror.load", "1").await;
+    engine.stop(std::time::Duration::from_secs(5)).await;
+    assert_eq!((world.calls("submit_report"), world.calls("submit_clicks")), (2, 1), "ours once, and theirs");
+    assert!(!others.contains(&remote_ids(&world).await[0]));
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_matched_by_time() {
+    let world = World::new().await;
+    let settings = world.settings(&actions(4));
+    // An order of another client from an hour before.
+    let before = world.start(&settings).await;
+    order_from_elsewhere(&before, &settings, "1000", None).await;
+    before.stop(std::time::Duration::from_secs(5)).await;
+    world.sandbox.advance(chrono::TimeDelta::hours(1));
+    let engine = reply_lost(&world, &settings).await;
+    world.eventually("select count(*)::text from impact_mirror.load", "1").await;
+    engine.stop(std::time::Duration::from_secs(5)).await;
+    assert_eq!(world.calls("submit_report"), 2, "theirs, and ours once");
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
+async fn where_two_orders_could_be_ours_the_order_is_made_again_and_answered_with_its_own_job() {
+    let world = World::new().await;
+    let settings = world.settings(&actions(4));
+    let engine = reply_lost(&world, &settings).await;
+    let other = order_from_elsewhere(&engine, &settings, "1000", None).await;
+    world.eventually("select count(*)::text from impact_mirror.load", "1").await;
+    engine.stop(std::time::Duration::from_secs(5)).await;
+    assert_eq!(world.calls("submit_report"), 3, "theirs, and ours twice");
+    assert_ne!(remote_ids(&world).await, [other]);
+    assert_mirrored(&world, &settings).await;
+}
