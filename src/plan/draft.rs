@@ -144,6 +144,12 @@ impl Draft {
         plan
     }
 
+    /// How many calls of a bucket are expected to be wanted before backfill.
+    #[cfg(test)]
+    pub(super) fn demanded(&self, bucket: Bucket) -> usize {
+        self.budgets.get(&bucket).map_or(0, |(_, demand)| demand.above_backfill().len())
+    }
+
     fn waiting(&self, bucket: Bucket) -> Waiting {
         let mut waiting = Waiting::default();
         for Drafted { wanted, .. } in &self.windows {

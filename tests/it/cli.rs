@@ -179,7 +179,7 @@ async fn plan_has_the_keys_that_scripts_build_on() {
     let (dir, database) = (StateDir::new(), database().await);
     write_config(dir.path(), database.url());
     let plan = json(dir.path(), "plan");
-    assert_eq!(keys(&plan, &[]), words("generated_at accounts calls waiting backfills"));
+    assert_eq!(keys(&plan, &[]), words("generated_at accounts calls waiting backfills late"));
     assert_eq!(keys(&plan, &["accounts"]), words("account paused buckets"));
     assert_eq!(keys(&plan, &["accounts", "buckets"]), words("bucket limit used remaining resets_at"));
     let call = "at account bucket action export program from_day to_day reason cost";
