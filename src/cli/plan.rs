@@ -21,13 +21,13 @@ pub(super) async fn plan(
     form: Form,
 ) -> anyhow::Result<Exit> {
     let settings = config::load(path)?;
-    let changed = if changes.is_empty() { None } else { Some(config::load_with(path, changes)?) };
+    let tried = if changes.is_empty() { None } else { Some(config::load_with(path, changes)?) };
     let scope = scope(&settings, exports)?;
     let database = open(&settings).await?;
     let views = async {
         let before = look(&settings, &database, scope.clone()).await?;
-        let after = match &changed {
-            Some(changed) => Some(look(changed, &database, scope).await?),
+        let after = match &tried {
+            Some(tried) => Some(look(tried, &database, scope).await?),
             None => None,
         };
         anyhow::Ok((before, after))

@@ -251,7 +251,7 @@ mod tests {
 
     fn ticks(schedule: &str, now: &str) -> Vec<String> {
         let text = format!(
-            "[accounts.a]\npersona = \"brand\"\naccount_sid = \"IR1\"\nauth_token = {{ env = \"T\" }}\ntime_zone = \"UTC\"\n\
+            "[database]\nurl = \"embedded\"\n[accounts.a]\npersona = \"brand\"\naccount_sid = \"IR1\"\nauth_token = {{ env = \"T\" }}\ntime_zone = \"UTC\"\n\
              [exports.e]\nclicks = true\nsince = \"2026-01-01\"\nschedule = \"{schedule}\"\n"
         );
         let settings = crate::config::check(&text, Path::new("x.toml"), &[("T", "t")].into()).expect("settings");

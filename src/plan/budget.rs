@@ -123,7 +123,7 @@ impl Purse {
             guaranteed,
             counting: count(counting().filter(|spent| spent.reason == Some(reason)).count()),
             waiting,
-            spare: spare(limit, &frees, demand, at_most),
+            spare: spare(limit, &frees, demand, at_most, now + state.window),
         };
         let above_backfill = demand.above_backfill();
         Self {
@@ -208,13 +208,22 @@ fn steady(limit: u32, above: usize) -> u32 {
 
 /// How many calls more may be made now so that, at every moment of the coming window, what still counts and what will have
 /// been demanded by then fits into the limit. What counts changes for the worse only where a call is demanded.
-fn spare(limit: u32, frees: &[DateTime<Utc>], demand: &[DateTime<Utc>], at_most: Option<AtMost>) -> i64 {
+fn spare(
+    limit: u32,
+    frees: &[DateTime<Utc>],
+    demand: &[DateTime<Utc>],
+    at_most: Option<AtMost>,
+    free_again_at: DateTime<Utc>,
+) -> i64 {
     let mut spare = i64::from(limit) - length(frees.len());
     if let Some(at_most) = at_most {
         spare = spare.min(i64::from(at_most.left));
     }
     for (before, at) in demand.iter().enumerate() {
         let at = *at + GRACE;
+        if at >= free_again_at {
+            break; // what is called now does not count any more by then
+        }
         let counting = frees.len() - frees.partition_point(|free| *free <= at);
         let demanded = length(before) + 1;
         spare = spare.min(i64::from(limit) - length(counting) - demanded);

@@ -27,8 +27,8 @@ pub struct Draft {
 #[derive(Debug)]
 pub(super) struct Drafted {
     pub wanted: Wanted,
-    /// Whether some day of it was loaded before: only then can there be a remote job to replay.
-    pub holds_loaded: bool,
+    /// Whether some day of it was loaded, or failed, before: only then can there be a remote job to replay.
+    pub was_tried: bool,
 }
 
 /// What one feed wants.
@@ -101,14 +101,14 @@ fn drafted(state: &FeedState, due: &Due, window: Window, now: DateTime<Utc>) -> 
             expected_at: None,
             because: state.paused.clone().map(Because::Paused),
         },
-        holds_loaded: newest_known.is_some(),
+        was_tried: !state.cells_in(window).is_empty(),
     }
 }
 
 impl Draft {
     /// The requests that impact.com may have run before.
     pub fn requests_to_look_up(&self) -> impl Iterator<Item = &ExportRequest> {
-        self.windows.iter().filter(|one| one.holds_loaded).map(|one| &one.wanted.request)
+        self.windows.iter().filter(|one| one.was_tried).map(|one| &one.wanted.request)
     }
 
     /// Lets the budget decide which windows go now. `known` holds the remote jobs that can be replayed.
@@ -142,6 +142,12 @@ impl Draft {
             }
         }
         plan
+    }
+
+    /// How many calls of a bucket are expected to be wanted before backfill.
+    #[cfg(test)]
+    pub(super) fn demanded(&self, bucket: Bucket) -> usize {
+        self.budgets.get(&bucket).map_or(0, |(_, demand)| demand.above_backfill().len())
     }
 
     fn waiting(&self, bucket: Bucket) -> Waiting {

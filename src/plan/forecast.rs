@@ -62,6 +62,7 @@ pub struct Late {
 }
 
 /// Goes through the time from `now` to the horizon.
+#[expect(clippy::implicit_hasher, reason = "there is one caller, and it has no hasher of its own")]
 pub fn forecast(
     state: AccountState,
     known: &HashMap<ExportRequest, String>,

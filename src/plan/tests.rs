@@ -192,9 +192,10 @@ fn backfill_leaves_room_for_the_fresh_days_of_the_next_hours() {
     let mut state = report("2026-01-01");
     state.feed.max_window_days = 1;
     let plan = plan_for(state, 10);
-    // Two fresh days now; until noon today is read at 18, and from midnight on both days, then today at 6 and 12.
+    // Two fresh days now. Until noon, by quarters of an hour: today at 17:45 and 23:30, two days at midnight, and today
+    // at 5:45 and 11:30.
     assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Fresh).count(), 2);
-    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 4);
+    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 2);
 }
 
 #[test]
@@ -205,6 +206,9 @@ fn no_more_is_kept_for_fresh_days_than_the_schedule_can_use() {
     let plan = plan_for(state, 10);
     assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 6, "beside two fresh ones");
 }
+
+mod budgets;
+mod forecasts;
 
 #[test]
 fn a_closed_bucket_waits_until_it_opens() {

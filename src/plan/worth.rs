@@ -15,10 +15,9 @@ const LAST_RANK: i32 = CLASS - 1;
 pub(super) fn priority(state: &FeedState, due: &Due, window: Window, reason: Reason, now: DateTime<Utc>) -> i32 {
     let days = || due.within(window);
     let rank = match reason {
-        Reason::Manual => age_rank(state, window, now),
         Reason::Fresh => worth_rank(days().iter().map(|one| staleness(state, due, one, now)).fold(0.0, f64::max)),
         Reason::Refresh => worth_rank(days().iter().map(|one| change(state, one, now)).sum()),
-        Reason::Backfill => age_rank(state, window, now),
+        Reason::Manual | Reason::Backfill => age_rank(state, window, now),
     };
     i32::from(reason as u8) * CLASS + rank
 }

@@ -106,7 +106,7 @@ impl Planner {
                 };
             }
             let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
-            let known = store::coverage::known(conn, &drafts).await?;
+            let known = store::remote::replayable(conn, &drafts).await?;
             let none = HashMap::new();
             for state in states {
                 let known = known.get(&state.account).unwrap_or(&none);
@@ -156,7 +156,7 @@ impl Planner {
             let states = self.states(&mut tx, chunk, &ticks).await?;
             let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
             drop(states);
-            let mut known = store::coverage::known(&mut tx, &drafts).await?;
+            let mut known = store::remote::replayable(&mut tx, &drafts).await?;
             let mut calls = Vec::new();
             for draft in drafts {
                 let known = known.remove(&draft.account).unwrap_or_default();

@@ -7,8 +7,8 @@ use sqlx::PgConnection;
 
 use super::{Error, change_rate, failed};
 use crate::account::AccountName;
-use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
-use crate::plan::{AccountState, BudgetState, Cell, Draft, Feed, FeedState, ManualRequest, Spent};
+use crate::export::{Bucket, ExportName, Program, Reason, Window};
+use crate::plan::{AccountState, BudgetState, Cell, Feed, FeedState, ManualRequest, Spent};
 
 /// Lets one process plan at a time, until the transaction ends.
 pub async fn lock_planning(conn: &mut PgConnection) -> Result<(), Error> {
@@ -240,41 +240,6 @@ async fn read_budgets(
         }
     }
     Ok(())
-}
-
-/// The remote jobs that can be replayed for what is drafted, by account.
-pub async fn known(
-    conn: &mut PgConnection,
-    drafts: &[Draft],
-) -> Result<HashMap<AccountName, HashMap<ExportRequest, String>>, Error> {
-    let wanted: Vec<(&AccountName, &ExportRequest)> =
-        drafts.iter().flat_map(|draft| draft.requests_to_look_up().map(|request| (&draft.account, request))).collect();
-    if wanted.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let accounts: Vec<String> = wanted.iter().map(|(account, _)| account.as_str().to_owned()).collect();
-    let requests: Vec<serde_json::Value> =
-        wanted.iter().map(|(_, request)| serde_json::to_value(request).expect("a request is plain data")).collect();
-    let rows = sqlx::query!(
-        r#"
-        select w.position as "position!", r.id
-        from unnest($1::text[], $2::jsonb[]) with ordinality as w (account, request, position)
-        join impact_mirror.remote_job r on r.request = w.request and r.account = w.account and r.gone_at is null
-        order by r.created_at
-        "#,
-        &accounts,
-        &requests,
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed("look remote jobs up by their requests"))?;
-    let mut known: HashMap<AccountName, HashMap<ExportRequest, String>> = HashMap::new();
-    for row in rows {
-        let index = usize::try_from(row.position - 1).expect("positions begin at 1");
-        let (account, request) = wanted[index];
-        known.entry(account.clone()).or_default().insert(request.clone(), row.id);
-    }
-    Ok(known)
 }
 
 /// What a person asks for by hand.

@@ -1,12 +1,15 @@
 //! The remote jobs that we know, with the request each answers: what can be read again by Replay, and what is not a job
 //! of ours to adopt.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::ExportRequest;
+use crate::plan::Draft;
 
 /// Remembers a remote job, so that its window can be read again by Replay.
 pub async fn remember(
@@ -58,4 +61,39 @@ pub async fn known(conn: &mut PgConnection, account: &AccountName, ids: &[String
     .fetch_all(conn)
     .await
     .map_err(failed("look remote jobs up"))
+}
+
+/// The remote jobs that can be replayed for what is drafted, by account.
+pub async fn replayable(
+    conn: &mut PgConnection,
+    drafts: &[Draft],
+) -> Result<HashMap<AccountName, HashMap<ExportRequest, String>>, Error> {
+    let wanted: Vec<(&AccountName, &ExportRequest)> =
+        drafts.iter().flat_map(|draft| draft.requests_to_look_up().map(|request| (&draft.account, request))).collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let accounts: Vec<String> = wanted.iter().map(|(account, _)| account.as_str().to_owned()).collect();
+    let requests: Vec<serde_json::Value> =
+        wanted.iter().map(|(_, request)| serde_json::to_value(request).expect("a request is plain data")).collect();
+    let rows = sqlx::query!(
+        r#"
+        select w.position as "position!", r.id
+        from unnest($1::text[], $2::jsonb[]) with ordinality as w (account, request, position)
+        join impact_mirror.remote_job r on r.request = w.request and r.account = w.account and r.gone_at is null
+        order by r.created_at
+        "#,
+        &accounts,
+        &requests,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("look remote jobs up by their requests"))?;
+    let mut known: HashMap<AccountName, HashMap<ExportRequest, String>> = HashMap::new();
+    for row in rows {
+        let index = usize::try_from(row.position - 1).expect("positions begin at 1");
+        let (account, request) = wanted[index];
+        known.entry(account.clone()).or_default().insert(request.clone(), row.id);
+    }
+    Ok(known)
 }

@@ -179,7 +179,7 @@ async fn plan_has_the_keys_that_scripts_build_on() {
     let (dir, database) = (StateDir::new(), database().await);
     write_config(dir.path(), database.url());
     let plan = json(dir.path(), "plan");
-    assert_eq!(keys(&plan, &[]), words("generated_at accounts calls waiting backfills"));
+    assert_eq!(keys(&plan, &[]), words("generated_at accounts calls waiting backfills late"));
     assert_eq!(keys(&plan, &["accounts"]), words("account paused buckets"));
     assert_eq!(keys(&plan, &["accounts", "buckets"]), words("bucket limit used remaining resets_at"));
     let call = "at account bucket action export program from_day to_day reason cost";
@@ -187,6 +187,31 @@ async fn plan_has_the_keys_that_scripts_build_on() {
     let waiting = "export account program from_day to_day reason because expected_at";
     assert_eq!(keys(&plan, &["waiting"]), words(waiting));
     assert_eq!(keys(&plan, &["backfills"]), words("export account calls_left calls_per_day done_on"));
+}
+
+#[tokio::test]
+async fn plan_shows_what_a_changed_setting_would_do_and_changes_nothing() {
+    let (dir, database) = (StateDir::new(), database().await);
+    write_config(dir.path(), database.url());
+    let with = |change: &str| impact_mirror(dir.path(), &["--json", "plan", "--with", change]);
+    let view: Value = serde_json::from_slice(&with("report_export_per_day=50").stdout).unwrap();
+    let calls = |when: &str| view[when]["calls"].as_array().unwrap().len();
+    assert!(calls("before") <= 2 && calls("after") > 2, "{} and {}", calls("before"), calls("after"));
+    let buckets = view["after"]["accounts"][0]["buckets"].as_array().unwrap();
+    assert!(buckets.iter().any(|bucket| bucket["bucket"] == "report_export" && bucket["limit"] == 50), "{buckets:?}");
+    assert_eq!(json(dir.path(), "plan")["accounts"][0]["buckets"], view["before"]["accounts"][0]["buckets"]);
+
+    let view: Value = serde_json::from_slice(&with("exports.actions.since=2025-12-01").stdout).unwrap();
+    let waiting = |when: &str| view[when]["waiting"].as_array().unwrap().len();
+    assert!(waiting("after") < waiting("before"));
+
+    for (change, words) in
+        [("shaer=0.5", "did you mean `share`"), ("share=2", "--with share=2"), ("share", "KEY=VALUE")]
+    {
+        let output = with(change);
+        assert_eq!(output.status.code(), Some(2), "{change}");
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
 }
 
 #[tokio::test]

