@@ -6,10 +6,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::{Error, failed};
+use super::{Error, failed, quota};
 use crate::account::AccountName;
-use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
-use crate::plan::{BudgetState, Cell, Feed, FeedState, Inputs, ManualRequest, Spent};
+use crate::export::{ExportName, ExportRequest, Program, Window};
+use crate::plan::{Cell, Feed, FeedState, Inputs, ManualRequest};
 
 /// Lets one process plan at a time, until the transaction ends.
 pub async fn lock_planning(conn: &mut PgConnection) -> Result<(), Error> {
@@ -31,6 +31,10 @@ pub async fn inputs(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Inputs,
     let mut open = read_open(conn, &feeds).await?;
     let mut manual = read_manual(conn, &feeds).await?;
     let switches = read_switches(conn).await?;
+    let accounts: BTreeSet<String> = feeds.iter().map(|feed| feed.account.as_str().to_owned()).collect();
+    let accounts: Vec<String> = accounts.into_iter().collect();
+    let now = database_now(conn).await?;
+    let budgets = quota::budgets(conn, &accounts, now).await?;
     let feeds = feeds
         .into_iter()
         .map(|feed| {
@@ -46,7 +50,7 @@ pub async fn inputs(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Inputs,
             }
         })
         .collect();
-    Ok(Inputs { feeds, budgets: read_budgets(conn).await?, known: read_known(conn).await? })
+    Ok(Inputs { feeds, budgets, known: read_known(conn).await? })
 }
 
 type FeedKey = (ExportName, AccountName, Program);
@@ -144,54 +148,6 @@ async fn read_switches(conn: &mut PgConnection) -> Result<HashMap<(ExportName, A
         .into_iter()
         .map(|row| ((row.export, row.account), Switch { tick_at: row.last_tick_at, paused: row.paused }))
         .collect())
-}
-
-async fn read_budgets(conn: &mut PgConnection) -> Result<BTreeMap<(AccountName, Bucket), BudgetState>, Error> {
-    let buckets = sqlx::query!(
-        r#"
-        select account as "account: AccountName", bucket as "bucket: Bucket", "limit", closed_until
-        from impact_mirror.bucket
-        "#,
-    )
-    .fetch_all(&mut *conn)
-    .await
-    .map_err(failed("read buckets"))?;
-    let charges = sqlx::query!(
-        r#"
-        select c.account as "account!: AccountName", c.bucket as "bucket!: Bucket", c.at as "at!",
-               j.reason as "reason?: Reason"
-        from impact_mirror.charge c
-        join impact_mirror.bucket b on b.account = c.account and b.bucket = c.bucket
-        left join impact_mirror.job j on j.id = c.job_id
-        where c.bucket <> 'requests' and c.at > now() - b.window_length
-        union all
-        select account, bucket, now(), reason
-        from impact_mirror.job
-        where state = 'planned'
-        "#,
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed("read the ledger"))?;
-    let mut budgets: BTreeMap<(AccountName, Bucket), BudgetState> = buckets
-        .into_iter()
-        .map(|row| {
-            let state = BudgetState {
-                limit: u32::try_from(row.limit).unwrap_or(0),
-                window: row.bucket.window(),
-                charges: Vec::new(),
-                closed_until: row.closed_until,
-                at_most: None,
-            };
-            ((row.account, row.bucket), state)
-        })
-        .collect();
-    for charge in charges {
-        if let Some(budget) = budgets.get_mut(&(charge.account, charge.bucket)) {
-            budget.charges.push(Spent { at: charge.at, reason: charge.reason });
-        }
-    }
-    Ok(budgets)
 }
 
 async fn read_known(conn: &mut PgConnection) -> Result<HashMap<(AccountName, ExportRequest), String>, Error> {
@@ -298,14 +254,15 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
         join (
             select ea.export, ea.account, b.bucket,
                    a.paused_since is not null or ea.paused_since is not null as is_paused,
-                   (b.closed_until is null or b.closed_until <= now())
-                       and b."limit" > (
-                           select coalesce(sum(c.cost), 0) from impact_mirror.charge c
-                           where c.account = b.account and c.bucket = b.bucket and c.at > now() - b.window_length)
+                   r.room > 0
+                       or (r.clock_may_tell
+                           and (a.clock_asked_at is null or a.clock_asked_at <= now() - interval '5 minutes'))
                        as has_room
             from impact_mirror.export_account ea
             join impact_mirror.account a on a.name = ea.account
             join impact_mirror.bucket b on b.account = ea.account
+            cross join lateral impact_mirror.bucket_room(b.account, b.bucket, now()) r
+            where ea.export = any($1)
         ) p on p.export = j.export and p.account = j.account and p.bucket = j.bucket
         left join impact_mirror.load l on l.id = j.load_id
         where j.export = any($1) and (j.finished_at is null or j.finished_at >= $2)

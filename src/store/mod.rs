@@ -4,6 +4,7 @@
 pub mod account;
 pub mod configured;
 pub mod coverage;
+pub mod heard;
 pub mod job;
 pub mod load;
 pub mod quota;
