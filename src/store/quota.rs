@@ -171,8 +171,11 @@ pub async fn redate(conn: &mut PgConnection, accounts: &[String], now: DateTime<
     sqlx::query!(
         r#"
         update impact_mirror.bucket
-        set closed_until = least(closed_until, $2::timestamptz + interval '24 hours'),
-            seen_at = least(seen_at, $2), seen_resets_at = least(seen_resets_at, $2::timestamptz + window_length)
+        set closed_until = case when closed_until > $2::timestamptz + interval '24 hours' then $2::timestamptz + interval '24 hours'
+                                else closed_until end,
+            seen_at = case when seen_at > $2 then $2 else seen_at end,
+            seen_resets_at = case when seen_resets_at > $2::timestamptz + window_length then $2::timestamptz + window_length
+                                  else seen_resets_at end
         where account = any($1)
           and (closed_until > $2::timestamptz + interval '24 hours' or seen_at > $2 or seen_resets_at > $2::timestamptz + window_length)
         "#,
