@@ -3,9 +3,12 @@
 use crate::config::{Account, Export, Programs, Settings};
 use crate::error_chain::Chain;
 use crate::export::{Program, Source};
-use crate::impact;
+use crate::impact::{self, Answer};
 use crate::retry::ErrorKind;
 use crate::store;
+use crate::store::heard::Paid;
+use crate::store::quota::{ChargeId, Charged};
+use crate::worker::ledger::Caller;
 
 use super::{Database, Patience, write_configuration, zones};
 use crate::clock::Clock;
@@ -108,13 +111,25 @@ async fn check_account(settings: &Settings, account: &Account, database: Option<
             )];
         }
     };
-    let company = match client.company().await {
+    let payer =
+        Payer { caller: database.map(|open| Caller { pool: open.pool(), client: &client, account: name, job: None }) };
+    let spent = || Line::warning(what("requests"), "the hourly requests are spent", "try again in an hour");
+    let Some(charge) = payer.pay("company").await else { return vec![spent()] };
+    let answer = client.company().await;
+    payer.heard(charge, &answer).await;
+    let company = match answer {
         Ok(answer) => answer.value,
         Err(error) => return vec![refused(&what("credentials"), name.as_str(), &error)],
     };
     let mut lines = vec![Line::good(what("credentials"), format!("accepted, {} {:?}", account.persona, company.name))];
     lines.push(check_zone(account, company.time_zone.as_deref()));
-    match client.programs().await {
+    let Some(charge) = payer.pay("programs").await else {
+        lines.push(spent());
+        return lines;
+    };
+    let answer = client.programs(|| async { payer.pay("programs").await.is_some() }).await;
+    payer.heard(charge, &answer).await;
+    match answer {
         Ok(answer) => {
             lines.push(check_programs(account, &answer.value));
             if let Some(database) = database
@@ -129,8 +144,41 @@ async fn check_account(settings: &Settings, account: &Account, database: Option<
         }
         Err(error) => lines.push(refused(&what("programs"), name.as_str(), &error)),
     }
-    lines.extend(check_exports(settings, account, &client).await);
+    let Some(charge) = payer.pay("reports").await else {
+        lines.push(spent());
+        return lines;
+    };
+    let reports = client.reports(|| async { payer.pay("reports").await.is_some() }).await;
+    payer.heard(charge, &reports).await;
+    lines.extend(check_exports(settings, account, reports));
     lines
+}
+
+/// Charges the calls of a check, where there is a database to write that to: one that cannot be opened is bad news enough.
+struct Payer<'a> {
+    caller: Option<Caller<'a>>,
+}
+
+impl Payer<'_> {
+    /// `None`: there is no room for the call.
+    async fn pay(&self, call: &'static str) -> Option<Option<ChargeId>> {
+        let Some(caller) = &self.caller else { return Some(None) };
+        match caller.pay(call).await {
+            Ok(Charged::Yes(charge)) => Some(Some(charge)),
+            Ok(Charged::No { .. }) => None,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), call, "cannot charge a call, so it is not made");
+                None
+            }
+        }
+    }
+
+    async fn heard<T>(&self, charge: Option<ChargeId>, answer: &Result<Answer<T>, impact::Error>) {
+        let Some((caller, charge)) = self.caller.as_ref().zip(charge) else { return };
+        if let Err(error) = caller.heard(Paid::Charge(caller.account, charge), answer).await {
+            tracing::warn!(error = %Chain(&error), "cannot write down what an answer said of quota");
+        }
+    }
 }
 
 /// Makes the feeds of exports that are asked for per program, where the programs are discovered.
@@ -189,8 +237,12 @@ fn check_programs(account: &Account, found: &[impact::ProgramInfo]) -> Line {
     )
 }
 
-async fn check_exports(settings: &Settings, account: &Account, client: &impact::Client) -> Vec<Line> {
-    let reports = match client.reports().await {
+fn check_exports(
+    settings: &Settings,
+    account: &Account,
+    reports: Result<Answer<Vec<impact::ReportInfo>>, impact::Error>,
+) -> Vec<Line> {
+    let reports = match reports {
         Ok(answer) => answer.value,
         Err(error) => {
             return vec![refused(&format!("account {}: reports", account.name), account.name.as_str(), &error)];

@@ -4,32 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sqlx::Connection;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::AccountName;
 use crate::config::{Account, Programs};
 use crate::error_chain::Chain;
-use crate::export::{Bucket, Program};
+use crate::export::Program;
 use crate::retry::ErrorKind;
 use crate::store;
 use crate::store::account::OnlyDue;
-use crate::store::quota::{Charge, Charged};
+use crate::store::heard::Paid;
+use crate::store::quota::Charged;
 use crate::worker::Context;
 
 /// How often programs are looked for and the ledger is pruned.
 const ROUND: Duration = Duration::from_hours(6);
 /// How soon a round that failed is repeated.
 const REPEAT: Duration = Duration::from_mins(5);
-
-/// Charges a call that belongs to no job. `false`: there is no room for it now.
-async fn may_call(context: &Context, account: &AccountName, call: &'static str) -> Result<bool, store::Error> {
-    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    let charged = store::quota::charge(&mut tx, Charge { account, bucket: Bucket::Requests, call, job: None }).await?;
-    tx.commit().await.map_err(store::failed("commit a charge"))?;
-    Ok(charged == Charged::Yes)
-}
 
 /// Tries every paused account once, and lets paused exports try again.
 pub(super) async fn probe_paused(context: &Context) {
@@ -45,10 +35,14 @@ async fn try_probe_paused(context: &Context, only_due: OnlyDue) -> Result<(), st
     for one in paused {
         let is_due = only_due == OnlyDue::No || one.probe_at.is_none_or(|at| at <= now);
         let Some(client) = context.clients.get(&one.account) else { continue };
-        if !is_due || !may_call(context, &one.account, "company").await? {
+        if !is_due {
             continue;
         }
-        match client.company().await {
+        let caller = context.caller(&one.account, None);
+        let Charged::Yes(charge) = caller.pay("company").await? else { continue };
+        let answer = client.company().await;
+        caller.heard(Paid::Charge(&one.account, charge), &answer).await?;
+        match answer {
             Ok(_) => {
                 store::account::resume(&mut conn, &one.account).await?;
                 tracing::info!(account = %one.account, "account resumed: its credential is accepted again");
@@ -95,8 +89,11 @@ async fn discover(context: &Context, account: &Account) -> anyhow::Result<()> {
     let mut conn = context.pool.acquire().await?;
     let is_paused = store::account::paused(&mut conn).await?.iter().any(|paused| paused.account == account.name);
     anyhow::ensure!(!is_paused, "the account is paused");
-    anyhow::ensure!(may_call(context, &account.name, "programs").await?, "the hourly requests are spent");
-    let found = match context.clients[&account.name].programs().await {
+    let caller = context.caller(&account.name, None);
+    let Charged::Yes(charge) = caller.pay("programs").await? else { anyhow::bail!("the hourly requests are spent") };
+    let answer = caller.client.programs(|| caller.pay_again("programs")).await;
+    caller.heard(Paid::Charge(&account.name, charge), &answer).await?;
+    let found = match answer {
         Ok(answer) => answer.value,
         Err(error) => {
             if error.kind() == ErrorKind::Credentials {
@@ -180,7 +177,8 @@ async fn round(context: &Context) -> Duration {
     let looked_after = async {
         try_probe_paused(context, OnlyDue::Yes).await?;
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-        store::quota::prune(&mut conn).await
+        let now = store::coverage::database_now(&mut conn).await?;
+        store::quota::prune(&mut conn, now).await
     };
     match looked_after.await {
         Ok(_) if has_found_all => ROUND,

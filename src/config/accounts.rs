@@ -140,6 +140,10 @@ fn quota(account: &mut Section) -> Option<Quota> {
     let report_export_per_day = limit("report_export_per_day", 100);
     let click_export_per_day = limit("click_export_per_day", 10);
     let requests_per_hour = limit("requests_per_hour", 1000);
+    let mut cost = |name| section.take(name).map_or(Some(1), |found: Found| found.number(0..=1));
+    let replay_cost = cost("replay_cost");
+    let duplicate_cost = cost("duplicate_cost");
+    let refused_cost = cost("refused_cost");
     let share = section.take("share").map_or(Some(1.0), |found| found.share());
     section.finish();
     Some(Quota {
@@ -147,6 +151,9 @@ fn quota(account: &mut Section) -> Option<Quota> {
         click_export_per_day: click_export_per_day?,
         requests_per_hour: requests_per_hour?,
         share: share?,
+        replay_cost: replay_cost?,
+        duplicate_cost: duplicate_cost?,
+        refused_cost: refused_cost?,
     })
 }
 

@@ -166,6 +166,12 @@ pub struct Quota {
     pub requests_per_hour: u32,
     /// The part of all that is ours, above 0 and at most 1.
     pub share: f64,
+    /// What a Replay costs of the daily bucket: 0 or 1 (impact-api §9, 2).
+    pub replay_cost: u32,
+    /// What a submission costs that is answered with an earlier job: 0 or 1 (impact-api §9, 3).
+    pub duplicate_cost: u32,
+    /// What a call costs that is answered with 4xx other than 429: 0 or 1 (impact-api §9, 19).
+    pub refused_cost: u32,
 }
 
 impl Quota {

@@ -61,14 +61,15 @@ impl Client {
     }
 
     /// Lists the jobs created in a span, from all pages, in no order (impact-api §2.4). Most personas take whole days, so
-    /// jobs outside the span come too. `server_date` is that of the first page.
-    pub async fn jobs(
+    /// jobs outside the span come too. `server_date` is that of the first page. Each page after the first is paid first.
+    pub async fn jobs<F: Future<Output = bool> + Send>(
         &self,
         created_after: DateTime<Utc>,
         created_before: DateTime<Utc>,
+        pay: impl Fn() -> F + Send,
     ) -> Result<Answer<Vec<RemoteJob>>, Error> {
         let url = self.inner.address.jobs(created_after, created_before)?;
-        let items = self.list(Call::Jobs, url, "Jobs").await?;
+        let items = self.list(Call::Jobs, url, "Jobs", pay).await?;
         let mut seen = HashSet::new();
         Ok(items.map(|items| {
             let jobs = items.iter().filter_map(|item| self.remote_job(Fields::new(item.as_object()?)));
@@ -88,17 +89,24 @@ impl Client {
     }
 
     /// Reads one page of the list of jobs, and where it goes on, if it does.
-    pub async fn jobs_page(&self, page: JobsPage) -> Result<(Vec<RemoteJob>, Option<JobsPage>), Error> {
-        let read = self.page(Call::Jobs, page.0, "Jobs").await?.value;
-        let next = if read.items.is_empty() { None } else { self.next_page(&read).map(JobsPage) };
-        let jobs = read.items.iter().filter_map(|item| self.remote_job(Fields::new(item.as_object()?)));
-        Ok((jobs.collect(), next))
+    pub async fn jobs_page(&self, page: JobsPage) -> Result<Answer<(Vec<RemoteJob>, Option<JobsPage>)>, Error> {
+        let answer = self.page(Call::Jobs, page.0, "Jobs").await?;
+        Ok(answer.map(|read| {
+            let next = if read.items.is_empty() { None } else { self.next_page(&read).map(JobsPage) };
+            let jobs = read.items.iter().filter_map(|item| self.remote_job(Fields::new(item.as_object()?)));
+            (jobs.collect(), next)
+        }))
     }
 
     /// Fetches the result of a job (impact-api §2.6), as far as its first bytes; the rest is read from the body.
-    pub async fn download(&self, id: &RemoteJobId) -> Result<Download, Error> {
+    /// Where storage refuses the URL, a fresh one is asked for once that is paid.
+    pub async fn download<F: Future<Output = bool> + Send>(
+        &self,
+        id: &RemoteJobId,
+        pay: impl Fn() -> F + Send,
+    ) -> Result<Download, Error> {
         let Inner { address, transport, zone } = &*self.inner;
-        download::download(address, transport, *zone, id).await
+        download::download(address, transport, *zone, id, pay).await
     }
 
     /// Who the account belongs to; also the cheapest test of a credential (impact-api §1.2, §2.10).
@@ -107,17 +115,24 @@ impl Client {
         self.read(Call::Company, Method::GET, url, |fields| Some(Company::read(fields))).await
     }
 
-    /// The programs of a brand or partner, the brands of an agency (impact-api §2.10).
-    pub async fn programs(&self) -> Result<Answer<Vec<ProgramInfo>>, Error> {
+    /// The programs of a brand or partner, the brands of an agency (impact-api §2.10). Each page after the first is paid
+    /// first.
+    pub async fn programs<F: Future<Output = bool> + Send>(
+        &self,
+        pay: impl Fn() -> F + Send,
+    ) -> Result<Answer<Vec<ProgramInfo>>, Error> {
         let address = &self.inner.address;
-        let items = self.list(Call::Programs, address.programs()?, address.programs_key()).await?;
+        let items = self.list(Call::Programs, address.programs()?, address.programs_key(), pay).await?;
         Ok(items.map(|items| items.iter().filter_map(ProgramInfo::read).collect()))
     }
 
-    /// The reports that the account lists, exportable or not (impact-api §2.8).
-    pub async fn reports(&self) -> Result<Answer<Vec<ReportInfo>>, Error> {
+    /// The reports that the account lists, exportable or not (impact-api §2.8). Each page after the first is paid first.
+    pub async fn reports<F: Future<Output = bool> + Send>(
+        &self,
+        pay: impl Fn() -> F + Send,
+    ) -> Result<Answer<Vec<ReportInfo>>, Error> {
         let url = self.inner.address.path(Call::Reports, &["Reports"])?;
-        let items = self.list(Call::Reports, url, "Reports").await?;
+        let items = self.list(Call::Reports, url, "Reports", pay).await?;
         Ok(items.map(|items| items.iter().filter_map(ReportInfo::read).collect()))
     }
 
@@ -145,7 +160,13 @@ impl Client {
     }
 
     /// Asks for a list and follows its pages (impact-api §1.5).
-    async fn list(&self, call: Call, url: Url, key: &str) -> Result<Answer<Vec<Value>>, Error> {
+    async fn list<F: Future<Output = bool> + Send>(
+        &self,
+        call: Call,
+        url: Url,
+        key: &str,
+        pay: impl Fn() -> F + Send,
+    ) -> Result<Answer<Vec<Value>>, Error> {
         let mut visited = HashSet::from([url.clone()]);
         let first = self.page(call, url, key).await?;
         let mut next = self.next_page(&first.value);
@@ -154,6 +175,9 @@ impl Client {
             if visited.len() == MOST_PAGES {
                 let problem = format!("the list goes on after {MOST_PAGES} pages");
                 return Err(Error::Unreadable { call, problem });
+            }
+            if !pay().await {
+                return Err(Error::Unpaid { call });
             }
             visited.insert(url.clone());
             let page = self.page(call, url, key).await?;

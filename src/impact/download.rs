@@ -113,15 +113,22 @@ fn first_byte(head: &[u8]) -> Option<u8> {
     head.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
-/// Asks for the result. Where storage refuses the signed URL, which is short-lived, a fresh one is asked for once.
-pub(super) async fn download(
+/// Asks for the result. Where storage refuses the signed URL, which is short-lived, a fresh one is asked for once, if that
+/// may be paid.
+pub(super) async fn download<F: Future<Output = bool> + Send>(
     address: &Address,
     transport: &Transport,
     zone: Tz,
     id: &RemoteJobId,
+    pay: impl Fn() -> F + Send,
 ) -> Result<Download, Error> {
     match attempt(address, transport, zone, id).await {
-        Err(Error::Expired(refusal)) if refusal.call == Call::Storage => attempt(address, transport, zone, id).await,
+        Err(Error::Expired(refusal)) if refusal.call == Call::Storage => {
+            if !pay().await {
+                return Err(Error::Unpaid { call: Call::Download });
+            }
+            attempt(address, transport, zone, id).await
+        }
         answered => answered,
     }
 }
@@ -238,13 +245,21 @@ mod tests {
             base_url,
             time_zone: chrono_tz::UTC,
             programs: Programs::All,
-            quota: Quota { report_export_per_day: 1, click_export_per_day: 1, requests_per_hour: 1, share: 1.0 },
+            quota: Quota {
+                report_export_per_day: 1,
+                click_export_per_day: 1,
+                requests_per_hour: 1,
+                share: 1.0,
+                replay_cost: 1,
+                duplicate_cost: 1,
+                refused_cost: 1,
+            },
         };
         Client::with_patience(&account, Patience { connect: SHORT, envelope: 2 * SHORT, idle: SHORT }).unwrap()
     }
 
     async fn body(client: &Client) -> Body {
-        match client.download(&RemoteJobId::new("j")).await.unwrap() {
+        match client.download(&RemoteJobId::new("j"), || std::future::ready(true)).await.unwrap() {
             Download::File(body) => body,
             Download::NotReady(job) => panic!("{job:?}"),
         }
@@ -267,7 +282,10 @@ mod tests {
         let silent = drip("", 0, SHORT).await;
         assert_eq!(call(&silent.replay(&RemoteJobId::new("j")).await.unwrap_err()), (ErrorKind::Transient, true));
         let silent = drip("", 0, SHORT).await;
-        assert_eq!(call(&silent.download(&RemoteJobId::new("j")).await.unwrap_err()).0, ErrorKind::Transient);
+        assert_eq!(
+            call(&silent.download(&RemoteJobId::new("j"), || std::future::ready(true)).await.unwrap_err()).0,
+            ErrorKind::Transient
+        );
         let stalled = drip("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\nx", 0, SHORT).await;
         let mut body = body(&stalled).await;
         assert!(body.chunk().await.unwrap().is_some());
@@ -279,7 +297,7 @@ mod tests {
         for head in ["HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "HTTP/1.1 202 OK\r\ncontent-length: 99\r\n\r\n{"]
         {
             let client = drip(head, 99, SHORT / 4).await;
-            let error = client.download(&RemoteJobId::new("j")).await.unwrap_err();
+            let error = client.download(&RemoteJobId::new("j"), || std::future::ready(true)).await.unwrap_err();
             assert!(matches!(error, Error::TimedOut { .. }), "{error}");
         }
         let client = drip("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", 99, SHORT / 4).await;

@@ -86,6 +86,12 @@ pub enum Error {
         /// Why.
         source: reqwest::Error,
     },
+    /// There was no budget for a further call; it was not sent.
+    #[error("{call} was not made again: the hourly requests are spent")]
+    Unpaid {
+        /// What would have been asked.
+        call: Call,
+    },
     /// The request went out, and the answer did not come, or not whole.
     #[error("no whole answer to {call}")]
     Transport {
@@ -177,7 +183,7 @@ impl Error {
             | Self::Server(_)
             | Self::Unreadable { .. }
             | Self::HtmlPage { .. } => ErrorKind::Transient,
-            Self::Throttled(_) => ErrorKind::Throttled,
+            Self::Throttled(_) | Self::Unpaid { .. } => ErrorKind::Throttled,
             Self::Credentials(_) => ErrorKind::Credentials,
             Self::Forbidden(_) => ErrorKind::Forbidden,
             Self::NotFound(refusal) => match refusal.call {
@@ -201,6 +207,7 @@ impl Error {
             Self::Setup { .. } => None,
             Self::Unsupported { call, .. }
             | Self::NoConnection { call, .. }
+            | Self::Unpaid { call }
             | Self::Transport { call, .. }
             | Self::TimedOut { call, .. }
             | Self::Unreadable { call, .. }
@@ -228,6 +235,7 @@ impl Error {
             Self::Setup { .. }
             | Self::Unsupported { .. }
             | Self::NoConnection { .. }
+            | Self::Unpaid { .. }
             | Self::Transport { .. }
             | Self::TimedOut { .. }
             | Self::Credentials(_)
@@ -257,6 +265,7 @@ impl Error {
             Self::Setup { .. }
             | Self::Unsupported { .. }
             | Self::NoConnection { .. }
+            | Self::Unpaid { .. }
             | Self::Transport { .. }
             | Self::TimedOut { .. }
             | Self::Unreadable { .. }
@@ -268,10 +277,35 @@ impl Error {
         }
     }
 
+    /// Whether impact.com itself answered with 4xx, 429 excepted: what such a call costs is unknown (impact-api §9, 19).
+    pub fn was_refused(&self) -> bool {
+        match self {
+            Self::Server(refusal)
+            | Self::Credentials(refusal)
+            | Self::Forbidden(refusal)
+            | Self::NotFound(refusal)
+            | Self::Expired(refusal)
+            | Self::Refused(refusal) => refusal.call != Call::Storage && (400..500).contains(&refusal.status),
+            Self::Throttled(_)
+            | Self::Setup { .. }
+            | Self::Unsupported { .. }
+            | Self::NoConnection { .. }
+            | Self::Unpaid { .. }
+            | Self::Transport { .. }
+            | Self::TimedOut { .. }
+            | Self::Unreadable { .. }
+            | Self::TooLarge { .. }
+            | Self::UnsafeRedirect { .. }
+            | Self::TooManyRedirects { .. }
+            | Self::HtmlPage { .. }
+            | Self::ErrorEnvelope { .. } => false,
+        }
+    }
+
     /// Whether the call got as far as impact.com; one that did not costs nothing.
     pub fn was_sent(&self) -> bool {
         match self {
-            Self::Setup { .. } | Self::Unsupported { .. } | Self::NoConnection { .. } => false,
+            Self::Setup { .. } | Self::Unsupported { .. } | Self::NoConnection { .. } | Self::Unpaid { .. } => false,
             Self::Transport { .. }
             | Self::TimedOut { .. }
             | Self::Server(_)
@@ -302,6 +336,7 @@ impl Error {
             Self::Setup { .. }
             | Self::Unsupported { .. }
             | Self::NoConnection { .. }
+            | Self::Unpaid { .. }
             | Self::Throttled(_)
             | Self::Credentials(_)
             | Self::Forbidden(_)

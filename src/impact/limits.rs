@@ -35,6 +35,8 @@ impl<T> Answer<T> {
 /// The rate-limit headers of one answer; whatever is missing or nonsense is `None` (impact-api §4.2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
+    /// The server's clock when it answered, in whole seconds.
+    pub server_date: Option<DateTime<Utc>>,
     /// Calls allowed in the bucket's window.
     pub limit: Option<u32>,
     /// Calls left in the window.
@@ -43,20 +45,59 @@ pub struct Limits {
     pub reset_after: Option<Duration>,
     /// How long the other side asks us to wait, whatever the window says.
     pub retry_after: Option<Duration>,
+    /// Whether the headers name the hour that they count.
+    pub is_hourly: bool,
+    /// Whether there are headers that make no sense: no number, more left than there is, a reset long past or years away,
+    /// two that contradict each other.
+    pub is_nonsense: bool,
 }
 
 impl Limits {
     /// Reads the headers of all personas; times are counted from the server's clock, else from `now`.
     pub(super) fn read(headers: &HeaderMap, now: DateTime<Utc>) -> Self {
-        let now = server_date(headers).unwrap_or(now);
-        let count = |names: [&str; 3]| names.into_iter().find_map(|name| number(text(headers, name)?));
+        let server_date = server_date(headers);
+        let now = server_date.unwrap_or(now);
+        let limits = Counts::read(headers, ["x-ratelimit-limit", "x-ratelimit-limit-hour", "ratelimit-limit"]);
+        let remainings =
+            Counts::read(headers, ["x-ratelimit-remaining", "x-ratelimit-remaining-hour", "ratelimit-remaining"]);
         let resets = ["x-ratelimit-reset", "x-ratelimit-reset-hour", "ratelimit-reset"];
         let retry_after = text(headers, RETRY_AFTER.as_str()).and_then(|value| reset(value, now));
+        let told: Vec<&str> = resets.into_iter().filter_map(|name| text(headers, name)).collect();
+        let read: Vec<Duration> = told.iter().filter_map(|value| reset(value, now)).collect();
+        let exceeds =
+            limits.count.zip(remainings.count).is_some_and(|(limit, remaining)| limit == 0 || remaining > limit);
+        let is_sane = !limits.is_nonsense && !remainings.is_nonsense && !exceeds;
         Self {
-            limit: count(["x-ratelimit-limit", "x-ratelimit-limit-hour", "ratelimit-limit"]),
-            remaining: count(["x-ratelimit-remaining", "x-ratelimit-remaining-hour", "ratelimit-remaining"]),
-            reset_after: retry_after.or_else(|| resets.into_iter().find_map(|name| reset(text(headers, name)?, now))),
+            server_date,
+            limit: limits.count.filter(|_| is_sane),
+            remaining: remainings.count.filter(|_| is_sane),
+            reset_after: retry_after.or(read.first().copied()),
             retry_after,
+            is_hourly: limits.is_hourly || remainings.is_hourly,
+            is_nonsense: !is_sane || read.len() < told.len(),
+        }
+    }
+}
+
+/// One count, as several headers may tell it.
+struct Counts {
+    count: Option<u32>,
+    is_hourly: bool,
+    is_nonsense: bool,
+}
+
+impl Counts {
+    fn read(headers: &HeaderMap, names: [&str; 3]) -> Self {
+        let told = |name: &&str| headers.get_all(*name).iter().next().is_some();
+        let values: Vec<Option<u32>> = names
+            .iter()
+            .flat_map(|name| headers.get_all(*name))
+            .map(|value| value.to_str().ok().and_then(|value| number(first(value))))
+            .collect();
+        Self {
+            count: values.iter().copied().flatten().next(),
+            is_hourly: names.iter().find(|name| told(name)).is_some_and(|name| name.ends_with("-hour")),
+            is_nonsense: values.iter().any(|value| value.is_none() || *value != values[0]),
         }
     }
 }
@@ -73,7 +114,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     if value.starts_with(|first: char| first.is_ascii_alphabetic()) {
         return Some(value);
     }
-    value.split([',', ';']).next().map(str::trim)
+    Some(first(value))
+}
+
+fn first(value: &str) -> &str {
+    value.split([',', ';']).next().unwrap_or_default().trim()
 }
 
 fn number(value: &str) -> Option<u32> {
@@ -124,7 +169,7 @@ mod tests {
         let brand = [("X-RateLimit-Limit", "1000"), ("X-RateLimit-Remaining", "7"), ("X-RateLimit-Reset", "90")];
         assert_eq!(
             read(&brand),
-            Limits { limit: Some(1000), remaining: Some(7), reset_after: seconds(90), retry_after: None }
+            Limits { limit: Some(1000), remaining: Some(7), reset_after: seconds(90), ..Limits::default() }
         );
         let partner = [
             ("X-RateLimit-Limit-hour", "500"),
@@ -134,7 +179,14 @@ mod tests {
         ];
         assert_eq!(
             read(&partner),
-            Limits { limit: Some(500), remaining: Some(0), reset_after: seconds(42), retry_after: seconds(42) }
+            Limits {
+                limit: Some(500),
+                remaining: Some(0),
+                reset_after: seconds(42),
+                retry_after: seconds(42),
+                is_hourly: true,
+                ..Limits::default()
+            }
         );
     }
 
@@ -169,9 +221,18 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_counts_are_nothing() {
-        for value in ["", "-1", "many", "1e3", "99999999999"] {
-            assert_eq!(read(&[("x-ratelimit-limit", value)]), Limits::default(), "{value:?}");
+    fn nonsense_counts_are_nothing_and_told_of() {
+        let nonsense = Limits { is_nonsense: true, ..Limits::default() };
+        for value in ["", "-1", "many", "1e3", "99999999999", "0"] {
+            let told = read(&[("x-ratelimit-limit", value), ("x-ratelimit-remaining", "0")]);
+            assert_eq!(told, nonsense, "{value:?}");
         }
+        let too_many = [("x-ratelimit-limit", "10"), ("x-ratelimit-remaining", "11")];
+        let contradiction = [("x-ratelimit-limit", "10"), ("x-ratelimit-limit-hour", "11")];
+        assert_eq!((read(&too_many), read(&contradiction)), (nonsense, nonsense));
+        for reset in ["1487332519", "4085000000", "soon"] {
+            assert!(read(&[("x-ratelimit-reset", reset)]).is_nonsense, "{reset}");
+        }
+        assert_eq!(read(&[]), Limits::default());
     }
 }

@@ -209,7 +209,7 @@ fn after_completion(job: &Job, seen: &Seen, submitted_at: DateTime<Utc>) -> Afte
 }
 
 /// Whether the order was answered with a remote job from before it (impact-api §3.4).
-fn is_deduplicated(job: &Job, seen: &Seen) -> bool {
+pub fn is_deduplicated(job: &Job, seen: &Seen) -> bool {
     let is_replayed = job.replay_of.is_some();
     match (seen.created_at, job.submitted_remote_at) {
         (Some(created_at), Some(ordered_at)) if !is_replayed => created_at < ordered_at - CLOCK_TOLERANCE,

@@ -38,6 +38,11 @@ static ALL: &[Behaviour] = &[
     behaviour("reset_header", &["delta", "epoch"], "X-RateLimit-Reset: seconds to go or a Unix time"),
     behaviour("retry_after", &["persona", "always", "never"], "Retry-After on 429: partners only"),
     behaviour("quota_headers", &["hourly", "daily", "none"], "whose numbers the replies to exports carry"),
+    behaviour(
+        "header_lies",
+        &["none", "remaining_high", "remaining_zero", "negative", "text", "reset_past", "reset_2099", "contradiction"],
+        "how the headers of a quota are wrong",
+    ),
     behaviour("rejected_costs", &["yes", "no"], "whether calls answered with 4xx count"),
     behaviour("error_in_200", &["agency", "all"], "who gets 200 with Status ERROR for a bad export"),
     behaviour("failure_body", &["json", "xml", "html", "empty"], "the body of 429 and 5xx; xml is by Accept"),

@@ -88,17 +88,30 @@ pub fn add_headers(
         }
     };
     if shown != "none" {
-        let (limit, remaining) = (standing.limit.to_string(), standing.remaining.to_string());
+        let (limit, remaining, reset) = lie(world, standing, reset.to_string());
         match account.persona {
             Persona::Brand | Persona::Agency => {
                 put("x-ratelimit-limit", limit);
                 put("x-ratelimit-remaining", remaining);
-                put("x-ratelimit-reset", reset.to_string());
+                put("x-ratelimit-reset", reset);
             }
             Persona::Partner => {
                 put("x-ratelimit-limit-hour", limit);
                 put("x-ratelimit-remaining-hour", remaining);
-                put("ratelimit-reset", reset.to_string());
+                put("ratelimit-reset", reset);
+            }
+        }
+    }
+    if shown != "none" && world.is("header_lies", "contradiction") {
+        let (limit, remaining) = (standing.limit * 2, standing.limit);
+        match account.persona {
+            Persona::Brand | Persona::Agency => {
+                put("x-ratelimit-limit-hour", limit.to_string());
+                put("x-ratelimit-remaining-hour", remaining.to_string());
+            }
+            Persona::Partner => {
+                put("x-ratelimit-limit", limit.to_string());
+                put("x-ratelimit-remaining", remaining.to_string());
             }
         }
     }
@@ -109,5 +122,19 @@ pub fn add_headers(
     };
     if exhausted.is_some() && says_when {
         put("retry-after", seconds.max(1).to_string());
+    }
+}
+
+/// Limit, remaining and reset as the headers give them: rightly, or as the switch says.
+fn lie(world: &World, standing: Standing, reset: String) -> (String, String, String) {
+    let (limit, remaining) = (standing.limit.to_string(), standing.remaining.to_string());
+    match world.behaviours().get("header_lies") {
+        "remaining_high" => (limit, (standing.limit * 10).to_string(), reset),
+        "remaining_zero" => (limit, "0".to_owned(), reset),
+        "negative" => (limit, "-1".to_owned(), reset),
+        "text" => ("plenty".to_owned(), "enough".to_owned(), "soon".to_owned()),
+        "reset_past" => (limit, remaining, "1487332519".to_owned()),
+        "reset_2099" => (limit, remaining, "4085000000".to_owned()),
+        _ => (limit, remaining, reset),
     }
 }

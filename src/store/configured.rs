@@ -63,13 +63,18 @@ async fn read_zones(conn: &mut PgConnection) -> Result<HashMap<AccountName, Stri
 async fn write_account(conn: &mut PgConnection, account: &Account) -> Result<(), Error> {
     sqlx::query!(
         r#"
-        insert into impact_mirror.account (name, persona, time_zone) values ($1, $2, $3)
+        insert into impact_mirror.account (name, persona, time_zone, replay_cost, duplicate_cost, refused_cost)
+        values ($1, $2, $3, $4, $5, $6)
         on conflict (name) do update
-        set persona = excluded.persona, time_zone = excluded.time_zone, active = true
+        set persona = excluded.persona, time_zone = excluded.time_zone, active = true, replay_cost = excluded.replay_cost,
+            duplicate_cost = excluded.duplicate_cost, refused_cost = excluded.refused_cost
         "#,
         account.name.as_str(),
         account.persona.as_str(),
         account.time_zone.name(),
+        i32::from(account.quota.replay_cost > 0),
+        i32::from(account.quota.duplicate_cost > 0),
+        i32::from(account.quota.refused_cost > 0),
     )
     .execute(&mut *conn)
     .await
@@ -77,15 +82,16 @@ async fn write_account(conn: &mut PgConnection, account: &Account) -> Result<(),
     for bucket in Bucket::ALL {
         sqlx::query!(
             r#"
-            insert into impact_mirror.bucket (account, bucket, "limit", window_length)
-            values ($1, $2, $3, make_interval(hours => $4))
+            insert into impact_mirror.bucket (account, bucket, "limit", window_length, share)
+            values ($1, $2, $3, make_interval(hours => $4), $5)
             on conflict (account, bucket) do update
-            set "limit" = excluded."limit", window_length = excluded.window_length
+            set "limit" = excluded."limit", window_length = excluded.window_length, share = excluded.share
             "#,
             account.name.as_str(),
             bucket.as_str(),
             i32::try_from(account.quota.ours(bucket)).unwrap_or(i32::MAX),
             i32::try_from(bucket.window().num_hours()).unwrap_or(24),
+            account.quota.share,
         )
         .execute(&mut *conn)
         .await

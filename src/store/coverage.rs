@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 
-use super::{Error, change_rate, failed};
+use super::{Error, change_rate, failed, quota};
 use crate::account::AccountName;
-use crate::export::{Bucket, ExportName, Program, Reason, Window};
-use crate::plan::{AccountState, BudgetState, Cell, Feed, FeedState, ManualRequest, Spent};
+use crate::export::{ExportName, Program, Window};
+use crate::plan::{AccountState, Cell, Feed, FeedState, ManualRequest};
 
 /// Lets one process plan at a time, until the transaction ends.
 pub async fn lock_planning(conn: &mut PgConnection) -> Result<(), Error> {
@@ -51,7 +51,12 @@ pub async fn accounts(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Vec<A
             feed,
         });
     }
-    read_budgets(conn, &scope, &mut accounts).await?;
+    let now = database_now(conn).await?;
+    for ((name, bucket), budget) in quota::budgets(conn, &scope.accounts, now).await? {
+        if let Some(account) = accounts.get_mut(&name) {
+            account.budgets.insert(bucket, budget);
+        }
+    }
     Ok(accounts.into_values().collect())
 }
 
@@ -187,61 +192,6 @@ async fn read_switches(
         .collect())
 }
 
-async fn read_budgets(
-    conn: &mut PgConnection,
-    scope: &Scope,
-    accounts: &mut BTreeMap<AccountName, AccountState>,
-) -> Result<(), Error> {
-    let buckets = sqlx::query!(
-        r#"
-        select account as "account: AccountName", bucket as "bucket: Bucket", "limit", closed_until
-        from impact_mirror.bucket
-        where account = any($1)
-        "#,
-        &scope.accounts,
-    )
-    .fetch_all(&mut *conn)
-    .await
-    .map_err(failed("read buckets"))?;
-    for row in buckets {
-        let state = BudgetState {
-            limit: u32::try_from(row.limit).unwrap_or(0),
-            window: row.bucket.window(),
-            charges: Vec::new(),
-            closed_until: row.closed_until,
-            at_most: None,
-        };
-        if let Some(account) = accounts.get_mut(&row.account) {
-            account.budgets.insert(row.bucket, state);
-        }
-    }
-    let charges = sqlx::query!(
-        r#"
-        select c.account as "account!: AccountName", c.bucket as "bucket!: Bucket", c.at as "at!",
-               j.reason as "reason?: Reason"
-        from impact_mirror.charge c
-        join impact_mirror.bucket b on b.account = c.account and b.bucket = c.bucket
-        left join impact_mirror.job j on j.id = c.job_id
-        where c.account = any($1) and c.bucket <> 'requests' and c.at > now() - b.window_length
-        union all
-        select account, bucket, now(), reason
-        from impact_mirror.job
-        where account = any($1) and state = 'planned' and finished_at is null
-        "#,
-        &scope.accounts,
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed("read the ledger"))?;
-    for charge in charges {
-        let budget = accounts.get_mut(&charge.account).and_then(|account| account.budgets.get_mut(&charge.bucket));
-        if let Some(budget) = budget {
-            budget.charges.push(Spent { at: charge.at, reason: charge.reason });
-        }
-    }
-    Ok(())
-}
-
 /// What a person asks for by hand.
 #[derive(Debug, Clone)]
 pub struct NewRequest<'a> {
@@ -331,14 +281,15 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
         join (
             select ea.export, ea.account, b.bucket,
                    a.paused_since is not null or ea.paused_since is not null as is_paused,
-                   (b.closed_until is null or b.closed_until <= now())
-                       and b."limit" > (
-                           select coalesce(sum(c.cost), 0) from impact_mirror.charge c
-                           where c.account = b.account and c.bucket = b.bucket and c.at > now() - b.window_length)
+                   r.room > 0
+                       or (r.clock_may_tell
+                           and (a.clock_asked_at is null or a.clock_asked_at <= now() - interval '5 minutes'))
                        as has_room
             from impact_mirror.export_account ea
             join impact_mirror.account a on a.name = ea.account
             join impact_mirror.bucket b on b.account = ea.account
+            cross join lateral impact_mirror.bucket_room(b.account, b.bucket, now()) r
+            where ea.export = any($1)
         ) p on p.export = j.export and p.account = j.account and p.bucket = j.bucket
         left join impact_mirror.load l on l.id = j.load_id
         where j.export = any($1) and (j.finished_at is null or j.finished_at >= $2)

@@ -7,6 +7,7 @@ pub mod cell;
 pub mod change_rate;
 pub mod configured;
 pub mod coverage;
+pub mod heard;
 pub mod hint;
 pub mod job;
 pub mod load;

@@ -1,24 +1,32 @@
 //! The ledger: every call is charged before it is made.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::{Error, failed};
 use crate::account::AccountName;
-use crate::export::Bucket;
+use crate::export::{Bucket, Reason};
 use crate::job::{Job, JobId};
+use crate::plan::{AtMost, BudgetState, Spent};
+
+/// The id of a row of `impact_mirror.charge`; later charges of an account have greater ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChargeId(pub i64);
 
 /// The answer to a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charged {
     /// Written down; make the call.
-    Yes,
+    Yes(ChargeId),
     /// The bucket is spent or closed; `until` is when it may have room.
     No {
         /// By our database's clock.
         until: DateTime<Utc>,
+        /// Only impact.com's clock, as far as we know it, holds the bucket shut: reading it may help.
+        clock_may_tell: bool,
     },
 }
 
@@ -33,72 +41,179 @@ pub struct Charge<'a> {
     pub call: &'static str,
     /// The job it is for, if any.
     pub job: Option<JobId>,
+    /// What it is for.
+    pub purpose: Purpose,
 }
 
-/// Charges one call. Needs a transaction: it locks the bucket's row, so that replicas cannot both take the last one.
-pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>) -> Result<Charged, Error> {
+/// What a charged call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A call for its own sake.
+    Call,
+    /// An order that is claimed at that time, and what it costs.
+    Order {
+        /// The job's `submitted_at`.
+        at: DateTime<Utc>,
+        /// Nothing, or one.
+        cost: i32,
+    },
+    /// A call to read impact.com's clock; it may take what is kept back for that.
+    Clock,
+}
+
+/// Charges one call. Needs a transaction: it locks the account's row, so that replicas cannot both take the last one, and
+/// so that the ids of charges are in their order.
+pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>, now: DateTime<Utc>) -> Result<Charged, Error> {
+    lock(conn, charge.account).await?;
+    redate(conn, &[charge.account.as_str().to_owned()], now).await?;
     let bucket = sqlx::query!(
         r#"
-        select "limit", closed_until, window_length, now() as "now!"
-        from impact_mirror.bucket
-        where account = $1 and bucket = $2
-        for update
+        select r.ceiling - r.used as "unspent!", r.seen_room, r.room as "room!", r.opens_at, r.first_ends,
+               r.clock_may_tell as "clock_may_tell!", coalesce(b.closed_until > $3, false) as "is_closed!"
+        from impact_mirror.bucket b
+        cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $3) r
+        where b.account = $1 and b.bucket = $2
         "#,
         charge.account.as_str(),
         charge.bucket.as_str(),
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(failed("lock a bucket"))?;
-    if let Some(until) = bucket.closed_until
-        && until > bucket.now
-    {
-        return Ok(Charged::No { until });
-    }
-    let used = sqlx::query!(
-        r#"
-        select coalesce(sum(cost), 0)::integer as "used!", min(at) + $3 as until
-        from impact_mirror.charge
-        where account = $1 and bucket = $2 and at > now() - $3::interval
-        "#,
-        charge.account.as_str(),
-        charge.bucket.as_str(),
-        bucket.window_length,
+        now,
     )
     .fetch_one(&mut *conn)
     .await
     .map_err(failed("add up a bucket"))?;
-    if used.used >= bucket.limit {
-        return Ok(Charged::No { until: used.until.unwrap_or(bucket.now + charge.bucket.window()) });
+    let has_room = match charge.purpose {
+        Purpose::Order { cost: 0, .. } => !bucket.is_closed,
+        Purpose::Call | Purpose::Order { .. } => bucket.room > 0,
+        // After a whole window of ours without a call, one is risked.
+        Purpose::Clock => {
+            !bucket.is_closed && bucket.seen_room != Some(0) && (bucket.unspent > 0 || bucket.first_ends.is_none())
+        }
+    };
+    if !has_room {
+        let until = bucket.opens_at.unwrap_or(now + charge.bucket.window());
+        return Ok(Charged::No { until, clock_may_tell: bucket.clock_may_tell });
     }
-    sqlx::query!(
+    let (ordered_at, cost) = match charge.purpose {
+        Purpose::Order { at, cost } => (Some(at), cost),
+        Purpose::Call | Purpose::Clock => (None, 1),
+    };
+    // Waiting for the lock took time, in which the margin of a charge must not be used up.
+    let id = sqlx::query_scalar!(
         r#"
-        insert into impact_mirror.charge (account, bucket, at, cost, call, job_id)
-        values ($1, $2, now(), 1, $3, $4)
+        insert into impact_mirror.charge (account, bucket, at, cost, call, job_id, ordered_at, tick)
+        select name, $2, $3::timestamptz + greatest(clock_timestamp() - transaction_timestamp(), interval '0 seconds'),
+               $4, $5, $6, $7, ticks
+        from impact_mirror.account
+        where name = $1
+        returning id
         "#,
         charge.account.as_str(),
         charge.bucket.as_str(),
+        now,
+        cost,
         charge.call,
         charge.job.map(|id| id.0),
+        ordered_at,
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await
     .map_err(failed("charge a bucket"))?;
-    Ok(Charged::Yes)
+    Ok(Charged::Yes(ChargeId(id)))
 }
 
-/// Takes back the charge of the order that `job` was claimed for, where it certainly did not go out. Doing so twice does
-/// no harm: the charge is the one of this claim.
-pub async fn refund(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+/// Charges a call that is to read impact.com's clock: at most one in five minutes.
+pub async fn ask_clock(
+    conn: &mut PgConnection,
+    account: &AccountName,
+    now: DateTime<Utc>,
+) -> Result<Option<ChargeId>, Error> {
+    let mut tx = conn.begin().await.map_err(failed("begin"))?;
+    let asked = sqlx::query!(
+        r#"
+        update impact_mirror.account
+        set clock_asked_at = $2
+        where name = $1
+          and (clock_asked_at is null or clock_asked_at > $2 or clock_asked_at <= $2::timestamptz - interval '5 minutes')
+        "#,
+        account.as_str(),
+        now,
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(failed("ask for impact.com's clock"))?;
+    if asked.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let reading = Charge { account, bucket: Bucket::Requests, call: "company", job: None, purpose: Purpose::Clock };
+    let charged = charge(&mut tx, reading, now).await?;
+    tx.commit().await.map_err(failed("commit a charge"))?;
+    match charged {
+        Charged::Yes(id) => Ok(Some(id)),
+        Charged::No { .. } => Ok(None),
+    }
+}
+
+/// One at a time charges an account, or writes what its answers said.
+pub(super) async fn lock(conn: &mut PgConnection, account: &AccountName) -> Result<(), Error> {
+    sqlx::query!("select name from impact_mirror.account where name = $1 for no key update", account.as_str())
+        .fetch_one(conn)
+        .await
+        .map_err(failed("lock an account's ledger"))?;
+    Ok(())
+}
+
+/// Moves to now what a clock that was set back has left in the future, so that a bucket stays shut for one window at most.
+pub async fn redate(conn: &mut PgConnection, accounts: &[String], now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("update impact_mirror.charge set at = $2 where account = any($1) and at > $2", accounts, now)
+        .execute(&mut *conn)
+        .await
+        .map_err(failed("redate charges"))?;
     sqlx::query!(
-        "delete from impact_mirror.charge where job_id = $1 and bucket = $2 and at = $3",
-        job.id.0,
-        job.bucket.as_str(),
-        job.submitted_at,
+        r#"
+        update impact_mirror.bucket
+        set closed_until = case when closed_until > $2::timestamptz + interval '24 hours' then $2::timestamptz + interval '24 hours'
+                                else closed_until end,
+            seen_at = case when seen_at > $2 then $2 else seen_at end,
+            seen_resets_at = case when seen_resets_at > $2::timestamptz + window_length then $2::timestamptz + window_length
+                                  else seen_resets_at end
+        where account = any($1)
+          and (closed_until > $2::timestamptz + interval '24 hours' or seen_at > $2 or seen_resets_at > $2::timestamptz + window_length)
+        "#,
+        accounts,
+        now,
     )
     .execute(conn)
     .await
-    .map_err(failed("give back a charge"))?;
+    .map_err(failed("redate buckets"))?;
+    Ok(())
+}
+
+/// Takes back the charges of the order that `job` was claimed for, where it certainly did not go out. Doing so twice does
+/// no harm: they are the ones of this claim.
+pub async fn refund(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    sqlx::query!("delete from impact_mirror.charge where job_id = $1 and ordered_at = $2", job.id.0, job.submitted_at,)
+        .execute(conn)
+        .await
+        .map_err(failed("give back a charge"))?;
+    Ok(())
+}
+
+/// Gives back the daily charge of an order that was answered with an earlier job, where such answers cost nothing.
+pub async fn forgive_duplicate(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        update impact_mirror.charge c
+        set cost = 0
+        from impact_mirror.account a
+        where a.name = c.account and a.duplicate_cost = 0 and c.job_id = $1 and c.ordered_at = $2 and c.bucket = $3
+        "#,
+        job.id.0,
+        job.submitted_at,
+        job.bucket.as_str(),
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("forgive a duplicate"))?;
     Ok(())
 }
 
@@ -112,6 +227,7 @@ pub async fn close(
     account: &AccountName,
     bucket: Bucket,
     reset_after: Option<Duration>,
+    now: DateTime<Utc>,
 ) -> Result<DateTime<Utc>, Error> {
     let reset_seconds = reset_after.map(|reset| reset.clamp(Duration::from_secs(1), LONGEST_CLOSURE).as_secs_f64());
     let closed_until = sqlx::query_scalar!(
@@ -120,7 +236,7 @@ pub async fn close(
         set throttles = throttles + 1,
             closed_until = greatest(
                 closed_until,
-                now() + coalesce(
+                $4::timestamptz + coalesce(
                     make_interval(secs => $3),
                     case when window_length > interval '1 hour' then interval '1 hour'
                          else least(interval '5 minutes' * power(2, least(throttles, 10)), interval '1 hour') end))
@@ -130,6 +246,7 @@ pub async fn close(
         account.as_str(),
         bucket.as_str(),
         reset_seconds,
+        now,
     )
     .fetch_one(conn)
     .await
@@ -150,17 +267,87 @@ pub async fn reopen(conn: &mut PgConnection, account: &AccountName, bucket: Buck
     Ok(())
 }
 
-/// Drops charges that count for nothing any more, a day after they stopped to.
-pub async fn prune(conn: &mut PgConnection) -> Result<u64, Error> {
+/// Drops charges that count for nothing any more by either clock, a day after they stopped to.
+pub async fn prune(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
     let pruned = sqlx::query!(
         r#"
         delete from impact_mirror.charge c
-        using impact_mirror.bucket b
-        where b.account = c.account and b.bucket = c.bucket and c.at < now() - b.window_length - interval '1 day'
+        using impact_mirror.bucket b, impact_mirror.account a
+        where b.account = c.account and b.bucket = c.bucket and a.name = c.account
+          and c.at < $1::timestamptz - b.window_length - interval '1 day'
+          and (a.remote_clock is null or c.remote_at < a.remote_clock - b.window_length - interval '1 day'
+               or a.ticks - c.tick > 600)
         "#,
+        now,
     )
     .execute(conn)
     .await
     .map_err(failed("prune the ledger"))?;
     Ok(pruned.rows_affected())
+}
+
+/// The budgets of some accounts, as the planner needs them. What only impact.com's clock still counts is left out: it is
+/// read once there is something to be ordered.
+pub async fn budgets(
+    conn: &mut PgConnection,
+    accounts: &[String],
+    now: DateTime<Utc>,
+) -> Result<BTreeMap<(AccountName, Bucket), BudgetState>, Error> {
+    let buckets = sqlx::query!(
+        r#"
+        select b.account as "account: AccountName", b.bucket as "bucket: Bucket", b.closed_until, r.ceiling as "ceiling!",
+               r.ledger_room as "ledger_room!", r.seen_room, r.seen_until
+        from impact_mirror.bucket b
+        cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $2) r
+        where b.account = any($1)
+        "#,
+        accounts,
+        now,
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed("read buckets"))?;
+    let charges = sqlx::query!(
+        r#"
+        select c.account as "account!: AccountName", c.bucket as "bucket!: Bucket",
+               least(c.at, $2::timestamptz) + interval '65 seconds' as "at!", j.reason as "reason?: Reason"
+        from impact_mirror.charge c
+        join impact_mirror.bucket b on b.account = c.account and b.bucket = c.bucket
+        left join impact_mirror.job j on j.id = c.job_id
+        where c.account = any($1) and c.bucket <> 'requests' and c.cost > 0
+          and c.at > $2::timestamptz - b.window_length - interval '65 seconds'
+        union all
+        select account, bucket, $2, reason
+        from impact_mirror.job
+        where state = 'planned' and account = any($1)
+        "#,
+        accounts,
+        now,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read the ledger"))?;
+    let mut budgets: BTreeMap<(AccountName, Bucket), BudgetState> = buckets
+        .into_iter()
+        .map(|row| {
+            let count = |n: i32| u32::try_from(n).unwrap_or(0);
+            let lower = row.seen_room.filter(|seen| *seen < row.ledger_room);
+            let state = BudgetState {
+                limit: count(row.ceiling),
+                window: row.bucket.window(),
+                charges: Vec::new(),
+                closed_until: row.closed_until,
+                at_most: lower
+                    .zip(row.seen_until)
+                    .map(|(left, until)| AtMost { left: count(left), until: until.max(now) }),
+            };
+            ((row.account, row.bucket), state)
+        })
+        .collect();
+    for charge in charges {
+        if let Some(budget) = budgets.get_mut(&(charge.account, charge.bucket)) {
+            budget.charges.push(Spent { at: charge.at, reason: charge.reason });
+        }
+    }
+    Ok(budgets)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use chrono::TimeDelta;
 use sqlx::Connection;
 
-use super::outcome::{Failure, may_call, settle};
+use super::outcome::{Failure, heard, may_call, settle};
 use super::{Context, narrow, soon};
 use crate::clock::Clock;
 use crate::column::ColumnKind;
@@ -22,6 +22,7 @@ use crate::retry::ErrorKind;
 use crate::spool::SpoolFile;
 use crate::store;
 use crate::store::cell::Filled;
+use crate::store::heard::Paid;
 use crate::store::load::{Counts, File};
 use crate::store::transition::{Move, TryAgain};
 
@@ -97,7 +98,12 @@ enum Fetched {
 async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
     let id = RemoteJobId::new(job.remote_job_id.as_deref().expect("a ready job has a remote id"));
     let call_failed = |error: &_| Failure::call(error, Bucket::Requests);
-    let mut body = match context.client(&job.account).download(&id).await.map_err(|error| call_failed(&error))? {
+    let caller = context.caller(&job.account, Some(job.id));
+    let answer = context.client(&job.account).download(&id, || caller.pay_again("download")).await;
+    if let Err(error) = &answer {
+        caller.heard_error(Paid::Call(job), error).await.map_err(|error| Failure::ours(error.kind(), &error))?;
+    }
+    let mut body = match answer.map_err(|error| call_failed(&error))? {
         Download::File(body) => body,
         Download::NotReady(_) => return Ok(Fetched::NotReady),
     };
@@ -136,7 +142,9 @@ async fn metadata(
         return Ok(context.metadata.keep(&job.export, BTreeMap::new()));
     }
     drop(conn);
-    let kinds = match context.client(&job.account).report_columns(handle).await {
+    let answer = context.client(&job.account).report_columns(handle).await;
+    heard(context, Paid::Call(job), &answer).await?;
+    let kinds = match answer {
         Ok(answer) => {
             answer.value.attributes.into_iter().filter_map(|column| Some((column.name, column.kind?))).collect()
         }

@@ -3,6 +3,7 @@
 //! The loop and the treatment of errors are here; each step has a file of its own.
 
 mod leases;
+pub mod ledger;
 mod load;
 mod narrow;
 mod outcome;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,7 +30,7 @@ use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::impact;
 use crate::job::decide::PollPolicy;
-use crate::job::{Job, JobState};
+use crate::job::{Job, JobId, JobState};
 use crate::pulse::Pulse;
 use crate::retry::backoff;
 use crate::spool::Spool;
@@ -77,6 +78,11 @@ impl Context {
     /// The client of an account that the configuration names.
     fn client(&self, account: &AccountName) -> &impact::Client {
         self.clients.get(account).expect("only jobs of our accounts are claimed")
+    }
+
+    /// Calls for an account.
+    pub fn caller<'a>(&'a self, account: &'a AccountName, job: Option<JobId>) -> ledger::Caller<'a> {
+        ledger::Caller { pool: &self.pool, client: self.client(account), account, job }
     }
 
     fn poll_policy(&self) -> PollPolicy {
@@ -152,7 +158,7 @@ impl Pool {
         let one = match self {
             Self::Submit => match store::job::claim(&mut conn, Step::Recover, &context.worker).await? {
                 Some(job) => Some(job),
-                None => store::job::claim_planned(&mut conn, &context.worker).await?,
+                None => claim_planned(context, &mut conn).await?,
             },
             Self::Poll => {
                 let together = together::claim(context, &mut conn).await?;
@@ -182,6 +188,23 @@ impl Pool {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         store::job::next_due(&mut conn, self.states(), &context.worker).await
     }
+}
+
+/// Claims a planned job. Where orders wait for nothing but impact.com's clock, that is read first.
+async fn claim_planned(context: &Context, conn: &mut PgConnection) -> Result<Option<Job>, store::Error> {
+    let now = store::coverage::database_now(conn).await?;
+    if let Some(job) = store::job::claim_planned(conn, &context.worker, now).await? {
+        return Ok(Some(job));
+    }
+    let mut has_read = false;
+    for account in store::job::held_by_remote_clock(conn, &context.worker, now).await? {
+        has_read |= context.caller(&account, None).read_clock().await?;
+    }
+    if !has_read {
+        return Ok(None);
+    }
+    let now = store::coverage::database_now(conn).await?;
+    store::job::claim_planned(conn, &context.worker, now).await
 }
 
 /// Starts the pools and the heartbeat; they run until told to stop.

@@ -5,15 +5,17 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use sqlx::Connection;
 
-use super::{Context, narrow};
+use super::{Context, ledger, narrow};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
-use crate::impact;
+use crate::impact::{self, Answer};
 use crate::job::decide::{AfterError, OrderBy, after_error};
 use crate::job::narrow::may_be_about_length;
 use crate::job::{Job, JobState};
 use crate::retry::ErrorKind;
 use crate::store;
+use crate::store::heard::Paid;
+use crate::store::quota::Charged;
 use crate::store::transition::{Move, OrderAgain, TryAgain};
 
 /// A job claimed so often at one state, without even an error to show, takes its worker down with it.
@@ -21,6 +23,7 @@ pub(super) const HOPELESS_ATTEMPTS: u32 = 12;
 
 /// A failed call or file, ready to be judged.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four answers to four questions, each asked elsewhere")]
 pub(super) struct Failure {
     /// The class.
     pub kind: ErrorKind,
@@ -36,6 +39,8 @@ pub(super) struct Failure {
     pub is_unsent: bool,
     /// Whether a shorter window may be taken where this one was not.
     pub may_be_length: bool,
+    /// Whether a call was answered at all, so that a 429 is impact.com's own.
+    pub is_answered: bool,
 }
 
 impl Failure {
@@ -50,6 +55,7 @@ impl Failure {
             is_unsent: !error.was_sent(),
             may_be_length: matches!(error, impact::Error::Refused(refusal)
                 if refusal.call == impact::Call::Submit && may_be_about_length(&refusal.message)),
+            is_answered: error.limits().is_some(),
         }
     }
 
@@ -68,6 +74,7 @@ impl Failure {
             is_unknown: false,
             is_unsent: false,
             may_be_length: false,
+            is_answered: false,
         }
     }
 }
@@ -78,14 +85,14 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     let holder = context.holder();
     let now = context.now();
-    let Failure { kind, message, retry_after, bucket, is_unknown, is_unsent, may_be_length } = failure;
+    let Failure { kind, message, retry_after, bucket, is_unknown, is_unsent, may_be_length, is_answered } = failure;
     if job.state == JobState::Submitting && !job.resumed && is_unsent {
         store::quota::refund(&mut tx, job).await?;
     }
 
     let mut next = after_error(job, kind, retry_after, now);
-    if kind == ErrorKind::Throttled {
-        let until = store::quota::close(&mut tx, &job.account, bucket, retry_after).await?;
+    if kind == ErrorKind::Throttled && is_answered {
+        let until = ledger::close(&mut tx, &job.account, bucket, retry_after).await?;
         tracing::warn!(%bucket, %until, "impact.com throttles: the bucket sleeps");
         next = AfterError::TryAgain { at: until };
     }
@@ -181,6 +188,7 @@ pub(super) async fn after_panic(context: &Context, job: &Job) -> Result<(), stor
         is_unknown: true,
         is_unsent: false,
         may_be_length: false,
+        is_answered: false,
     };
     settle(context, job, failure).await
 }
@@ -197,21 +205,23 @@ pub(super) async fn abandon(context: &Context, job: &Job) -> Result<(), store::E
 
 /// Charges a call that is not an order to the hourly bucket. `false`: the job was put off until there is room.
 pub(super) async fn may_call(context: &Context, job: &Job, call: &'static str) -> Result<bool, store::Error> {
+    let Charged::No { until, .. } = context.caller(&job.account, Some(job.id)).pay(call).await? else {
+        return Ok(true);
+    };
+    let message = format!("the hourly requests of account {} are spent", job.account);
+    let run_at = until + TimeDelta::milliseconds(100);
+    let again = TryAgain { run_at, kind: ErrorKind::Throttled, message };
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    let charge = store::quota::Charge { account: &job.account, bucket: Bucket::Requests, call, job: Some(job.id) };
-    let charged = store::quota::charge(&mut tx, charge).await?;
-    if let store::quota::Charged::No { until } = charged {
-        let message = format!("the hourly requests of account {} are spent", job.account);
-        let run_at = until + TimeDelta::milliseconds(100);
-        store::transition::try_again(
-            &mut tx,
-            job,
-            TryAgain { run_at, kind: ErrorKind::Throttled, message },
-            context.holder(),
-        )
-        .await?;
-    }
-    tx.commit().await.map_err(store::failed("commit a charge"))?;
-    Ok(charged == store::quota::Charged::Yes)
+    store::transition::try_again(&mut conn, job, again, context.holder()).await?;
+    Ok(false)
+}
+
+/// Writes down what the answer to a call for a job said of quota and time.
+pub(super) async fn heard<T>(
+    context: &Context,
+    paid: Paid<'_>,
+    answer: &Result<Answer<T>, impact::Error>,
+) -> Result<(), store::Error> {
+    let (Paid::Order(job) | Paid::Call(job)) = paid else { return Ok(()) };
+    context.caller(&job.account, Some(job.id)).heard(paid, answer).await
 }

@@ -2,14 +2,15 @@
 
 use sqlx::Connection;
 
-use super::outcome::{Failure, give_up, may_call, order_again, settle};
+use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, narrow};
 use crate::export::Bucket;
 use crate::impact::{RemoteJob, RemoteJobId, RemoteStatus};
 use crate::job::Job;
-use crate::job::decide::{AfterPoll, OrderBy, Seen, SeenStatus, after_poll};
+use crate::job::decide::{AfterPoll, OrderBy, Seen, SeenStatus, after_poll, is_deduplicated};
 use crate::retry::ErrorKind;
 use crate::store;
+use crate::store::heard::Paid;
 use crate::store::transition::{Move, Polled};
 
 pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
@@ -17,7 +18,9 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
         return Ok(());
     }
     let id = RemoteJobId::new(job.remote_job_id.as_deref().expect("a waiting job has a remote id"));
-    let remote = match context.client(&job.account).job(&id).await {
+    let answer = context.client(&job.account).job(&id).await;
+    heard(context, Paid::Call(job), &answer).await?;
+    let remote = match answer {
         Ok(answer) => answer.value,
         Err(error) => {
             let mut failure = Failure::call(&error, Bucket::Requests);
@@ -32,7 +35,8 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
 
 /// Writes what a look at the remote job leads to.
 pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> Result<(), store::Error> {
-    let next = after_poll(job, &seen(&remote), context.now(), &context.poll_policy());
+    let looked = seen(&remote);
+    let next = after_poll(job, &looked, context.now(), &context.poll_policy());
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     let polled = Polled {
@@ -41,6 +45,9 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
         records_processed: remote.records_processed,
     };
     store::quota::reopen(&mut tx, &job.account, Bucket::Requests).await?;
+    if is_deduplicated(job, &looked) {
+        store::quota::forgive_duplicate(&mut tx, job).await?;
+    }
     store::transition::keep_poll(&mut tx, job, &polled).await?;
     match next {
         AfterPoll::PollAgain { at } => store::transition::poll_again(&mut tx, job, at).await?,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection;
 
-use super::outcome::{Failure, give_up, may_call, order_again, settle};
+use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, poll, soon};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
@@ -12,6 +12,7 @@ use crate::job::Job;
 use crate::job::decide::{AfterLookup, OrderBy, SeenStatus, adopt_replay, adopt_submission};
 use crate::retry::ErrorKind;
 use crate::store;
+use crate::store::heard::Paid;
 use crate::store::transition::{Move, TryAgain};
 
 /// The first look at a remote job follows its order by the shortest poll pause.
@@ -26,7 +27,9 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
 
 async fn submit(context: &Context, job: &Job) -> Result<(), store::Error> {
     let began = tokio::time::Instant::now();
-    let answer = match context.client(&job.account).submit(&job.request).await {
+    let answer = context.client(&job.account).submit(&job.request).await;
+    heard(context, Paid::Order(job), &answer).await?;
+    let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return settle(context, job, Failure::call(&error, job.bucket)).await,
     };
@@ -41,7 +44,9 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
     if !may_call(context, job, "job").await? {
         return Ok(());
     }
-    let base = match client.job(id).await {
+    let answer = client.job(id).await;
+    heard(context, Paid::Call(job), &answer).await?;
+    let base = match answer {
         Ok(answer) => answer.value,
         Err(error) if is_refusal(&error) => {
             refund(context, job).await?;
@@ -59,7 +64,9 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
         store::transition::keep_replay_base(&mut conn, job, id.as_str(), seen.done_at).await?;
     }
     let began = tokio::time::Instant::now();
-    match client.replay(id).await {
+    let answer = client.replay(id).await;
+    heard(context, Paid::Order(job), &answer).await?;
+    match answer {
         Ok(answer) => {
             let new = answer.value.id.as_str().to_owned();
             let asked_at = answer.server_date.map(|date| date - elapsed(began));
@@ -68,7 +75,12 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
         }
         Err(error) if is_refusal(&error) => {
             // Refused while it runs, or for good: the job itself tells which.
-            match client.job(id).await {
+            if !context.caller(&job.account, Some(job.id)).pay_again("job").await {
+                return replay_refused(context, job, &error).await;
+            }
+            let answer = client.job(id).await;
+            heard(context, Paid::Call(job), &answer).await?;
+            match answer {
                 Ok(answer) if poll::seen(&answer.value).status == SeenStatus::UnderWay => {
                     follow_running(context, job, &answer.value).await
                 }
@@ -142,7 +154,9 @@ async fn find_replay(context: &Context, job: &Job) -> Result<(), store::Error> {
     if !may_call(context, job, "job").await? {
         return Ok(());
     }
-    let read = match context.client(&job.account).job(&RemoteJobId::new(replayed)).await {
+    let answer = context.client(&job.account).job(&RemoteJobId::new(replayed)).await;
+    heard(context, Paid::Call(job), &answer).await?;
+    let read = match answer {
         Ok(answer) => answer.value,
         Err(error) if is_refusal(&error) => return replay_refused(context, job, &error).await,
         Err(error) => return settle(context, job, Failure::call(&error, Bucket::Requests)).await,
@@ -187,7 +201,10 @@ async fn list(
         store::coverage::database_now(&mut conn).await?
     };
     let (from, to) = (job.submitted_at.unwrap_or(now) - LIST_MARGIN, now + LIST_MARGIN);
-    match context.client(&job.account).jobs(from + skew, to + skew).await {
+    let caller = context.caller(&job.account, Some(job.id));
+    let answer = context.client(&job.account).jobs(from + skew, to + skew, || caller.pay_again("jobs")).await;
+    heard(context, Paid::Call(job), &answer).await?;
+    match answer {
         Ok(answer) => {
             let skew = answer.server_date.map_or(TimeDelta::zero(), |date| date - now);
             Ok(Some((answer.value, skew)))

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use sqlx::PgConnection;
 use tracing::Instrument as _;
 
-use super::outcome::{Failure, may_call, settle};
+use super::outcome::{Failure, heard, may_call, settle};
 use super::poll::{follow, seen};
 use super::{Context, outcome, span, tell};
 use crate::error_chain::Chain;
@@ -17,6 +17,7 @@ use crate::job::Job;
 use crate::job::decide::{stands_where_it_stood, worth_listing};
 use crate::retry::ErrorKind;
 use crate::store;
+use crate::store::heard::Paid;
 
 /// How far their clock may be from ours before the list leaves jobs out, which are then polled singly.
 const MARGIN: TimeDelta = TimeDelta::hours(1);
@@ -57,8 +58,12 @@ pub(super) async fn step<'a>(context: &Context, jobs: &'a [Job]) -> Vec<&'a Job>
                 break;
             }
         }
-        let (listed, following) = match context.client(&payer.account).jobs_page(page).await {
-            Ok(read) => read,
+        let answer = context.client(&payer.account).jobs_page(page).await;
+        if let Err(error) = heard(context, Paid::Call(payer), &answer).await {
+            tracing::warn!(error = %Chain(&error), "cannot write down what the job list said of quota");
+        }
+        let (listed, following) = match answer {
+            Ok(read) => read.value,
             Err(error) => {
                 let kind = error.kind();
                 if matches!(kind, ErrorKind::Throttled | ErrorKind::Credentials) {

@@ -130,7 +130,7 @@ impl World {
 
     async fn claim(&mut self, conn: &mut PgConnection, who: usize, before: &Stored) {
         let worker = &self.workers[who];
-        let mut claimed = job::claim_planned(conn, worker).await.unwrap();
+        let mut claimed = job::claim_planned(conn, worker, Utc::now()).await.unwrap();
         self.orders += i64::from(claimed.is_some());
         for step in [Step::Recover, Step::Poll, Step::Load] {
             if claimed.is_none() {

@@ -20,6 +20,8 @@ mod floors;
 mod http;
 /// The client, against servers that answer precise bytes.
 mod impact;
+/// The ledger of quota, in random worlds.
+mod ledger;
 /// The loader, on a real Postgres.
 mod mirror;
 /// Postbacks: who is heard, what it leads to, and what does no harm.

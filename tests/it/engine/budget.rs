@@ -1,8 +1,9 @@
 //! Quota is a budget: replicas on one database never order more than it holds, and never the same twice.
 
+use chrono::TimeDelta;
 use impact_mirror::app::SyncEnd;
 use impact_mirror::config::Settings;
-use impact_mirror::sandbox::{Limits, Options};
+use impact_mirror::sandbox::{FaultKind, Limits, Options, Point};
 
 use super::truth::assert_mirrored;
 use super::world::{World, clicks, days_ago, options};
@@ -41,8 +42,7 @@ async fn two_replicas_never_order_more_than_the_quota() {
     // A day later there is room again, and not before.
     assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
     assert_eq!(world.orders(), 4);
-    world.execute("update impact_mirror.charge set at = at - interval '24 hours'").await;
-    world.pass_days(1);
+    world.pass_quota_time(TimeDelta::hours(25)).await;
     assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
     let orders = world.orders();
     assert!((5..=8).contains(&orders), "{orders}: some are kept for the day that ends tonight and for refreshes");
@@ -89,19 +89,19 @@ async fn the_hourly_requests_are_kept_too() {
     let engine = world.start(&settings).await;
     engine.keep_going();
     let spent = "select used::text from impact_mirror.quota where account = 'brand' and bucket = 'requests'";
-    world.eventually(spent, "12").await;
+    // One is kept for reading impact.com's clock.
+    world.eventually(spent, "11").await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await; // time to overstep
     assert_eq!(world.throttled(), 0);
-    assert_eq!(world.value(spent).await, "12");
+    assert_eq!(world.value(spent).await, "11");
 
     // Hours later everything is loaded, and no wait for quota was taken for a failure.
     let hours = async {
         loop {
-            world.sandbox.advance(chrono::TimeDelta::hours(1));
+            world.pass_quota_time(TimeDelta::hours(2)).await;
             world
                 .execute(
-                    "update impact_mirror.charge set at = at - interval '1 hour' where bucket = 'requests'; \
-                     update impact_mirror.job set run_at = now() where finished_at is null and lease_token is null",
+                    "update impact_mirror.job set run_at = now() where finished_at is null and lease_token is null",
                 )
                 .await;
             engine.context().wakes.all();
@@ -114,4 +114,143 @@ async fn the_hourly_requests_are_kept_too() {
     }
     engine.stop(std::time::Duration::from_secs(5)).await;
     assert_eq!((world.throttled(), world.count_jobs("failed").await), (0, 0));
+}
+
+/// An account whose limits are these, and which says of some calls that they cost nothing.
+async fn with_free(
+    setting: &str,
+    free: impl Fn(&mut impact_mirror::config::Quota),
+    exports: &str,
+) -> (World, Settings) {
+    let limits = Limits { report_export_per_day: 5, ..Limits::default() };
+    let mut options = Options { limits, ..options() };
+    options.behaviours.set(setting).unwrap();
+    let world = World::with(options).await;
+    let mut settings = world.settings(exports);
+    for account in settings.accounts.values_mut() {
+        account.quota.report_export_per_day = 5;
+        free(&mut account.quota);
+    }
+    (world, settings)
+}
+
+fn submissions(world: &World) -> usize {
+    world.calls("submit_report")
+}
+
+#[tokio::test]
+async fn replays_that_cost_nothing_leave_the_day_to_orders() {
+    let (world, settings) = with_free("replay_costs=no", |quota| quota.replay_cost = 0, &by_media(3)).await;
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+    for _ in 0..2 {
+        world.request_refresh_of_all(&settings).await;
+        assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
+    }
+    let more = world.settings(&by_media(8));
+    let settings = Settings { accounts: settings.accounts, ..more };
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
+    assert_eq!((submissions(&world), world.calls("replay"), world.throttled()), (5, 6, 0));
+}
+
+#[tokio::test]
+async fn refused_calls_that_cost_nothing_leave_the_day_to_others() {
+    let refused = format!(
+        "[exports.nothing]\naccounts = [\"agency\"]\nreport = \"none_of_an_agency\"\nsince = \"{}\"\n",
+        days_ago(0)
+    );
+    let free = |quota: &mut impact_mirror::config::Quota| quota.refused_cost = 0;
+    let (world, settings) = with_free("rejected_costs=no", free, &(by_media(8) + &refused)).await;
+    world.inject(Point::Submit, FaultKind::Http403);
+    world.sync(&settings).await;
+    world.sync(&settings).await;
+    let costing =
+        world.sandbox.calls().iter().filter(|call| call.kind == "submit_report" && call.status == Some(200)).count();
+    let charged =
+        "select sum(cost)::text from impact_mirror.charge where bucket = 'report_export' and account = 'brand'";
+    assert_eq!(world.value(charged).await, "5", "{:#?}", world.jobs().await);
+    assert_eq!((costing >= 5, world.throttled()), (true, 0));
+}
+
+#[tokio::test]
+async fn answers_from_before_that_cost_nothing_leave_the_day_to_orders() {
+    let (world, settings) = with_free("duplicate_costs=no", |quota| quota.duplicate_cost = 0, &by_media(3)).await;
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+    // What we know of remote jobs is gone, so that the same orders are made again.
+    world.sandbox.advance(TimeDelta::seconds(10));
+    world.execute("update impact_mirror.remote_job set gone_at = now()").await;
+    for (name, from, to) in [("by_media", 3, 1)] {
+        let statement = format!(
+            "insert into impact_mirror.manual_request (export, account, program, from_day, to_day, kind, requested_at) \
+             select export, account, program, '{}', '{}', 'refresh', now() - interval '1 hour' from impact_mirror.feed \
+             where export = '{name}'; \
+             update impact_mirror.cell set as_of = as_of - interval '2 hours'",
+            days_ago(from),
+            days_ago(to)
+        );
+        world.execute(&statement).await;
+    }
+    world.sync(&settings).await;
+    let charged = "select sum(cost)::text from impact_mirror.charge where bucket = 'report_export'";
+    let jobs = world.jobs().await;
+    assert_eq!((world.throttled(), submissions(&world) > 5), (0, true), "{jobs:#?}");
+    assert!(world.value(charged).await.parse::<usize>().unwrap() <= 5, "{jobs:#?}");
+}
+
+#[tokio::test]
+async fn headers_that_lie_are_told_of_once_and_change_nothing() {
+    for lie in ["remaining_high", "negative", "text", "reset_past", "reset_2099", "contradiction", "remaining_zero"] {
+        let limits = Limits { report_export_per_day: 5, ..Limits::default() };
+        let mut options = Options { limits, ..options() };
+        options.behaviours.set(&format!("header_lies={lie}")).unwrap();
+        let world = World::with(options).await;
+        let mut settings = world.settings(&by_media(12));
+        settings.accounts.values_mut().for_each(|account| account.quota.report_export_per_day = 5);
+        let engine = world.start(&settings).await;
+        engine.keep_going();
+        // A report of nothing left is believed for a while, and then one call at a time is made all the same.
+        let (pool, wakes) = (world.pool().clone(), std::sync::Arc::clone(&engine.context().wakes));
+        let minutes = async {
+            loop {
+                let statement = "update impact_mirror.bucket set seen_at = seen_at - interval '1 hour', \
+                                     seen_resets_at = seen_resets_at - interval '1 hour' where seen_remaining = 0; \
+                                 update impact_mirror.job set run_at = now() where finished_at is null and lease_token is null";
+                sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+                wakes.all();
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            () = world.eventually("select count(*)::text from impact_mirror.load", "5") => {}
+            () = minutes => unreachable!("it goes on for ever"),
+        }
+        engine.stop(std::time::Duration::from_secs(5)).await;
+        assert_eq!((world.orders(), world.throttled()), (5, 0), "{lie}");
+        let told =
+            world.value("select (doubted_at is not null)::text from impact_mirror.account where name = 'brand'").await;
+        assert_eq!(told, (lie != "remaining_zero").to_string(), "{lie}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_spend_is_seen_in_the_headers() {
+    let limits = Limits { report_export_per_day: 6, ..Limits::default() };
+    let mut options = Options { limits, ..options() };
+    options.behaviours.set("quota_headers=daily").unwrap();
+    let world = World::with(options).await;
+    // Another tool of the same account has made three orders; our own limit is six.
+    let http = reqwest::Client::new();
+    for day in 1..=3 {
+        let url = format!(
+            "{}/Advertisers/IRsandboxBrand0001/ReportExport/adv_action_listing_pm_only?SUBAID=1000&START_DATE={1}&END_DATE={1}",
+            world.sandbox.base_url().as_str().trim_end_matches('/'),
+            days_ago(day + 100)
+        );
+        let answer = http.get(url).basic_auth("IRsandboxBrand0001", Some("sandbox-brand-token")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    let mut settings = world.settings(&by_media(12));
+    settings.accounts.values_mut().for_each(|account| account.quota.report_export_per_day = 6);
+    settings.accounts.values_mut().for_each(|account| account.quota.requests_per_hour = 900);
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
+    assert_eq!((world.throttled(), submissions(&world)), (0, 6), "three of theirs and three of ours");
 }

@@ -38,6 +38,9 @@ const SEED: &str = "
 /// A constraint, and a statement that it refuses.
 const REFUSED: &[(&str, &str)] = &[
     ("account_pkey", "insert into impact_mirror.account (name, persona, time_zone) values ('a', 'brand', 'UTC')"),
+    ("account_costs_are_one_or_none", "update impact_mirror.account set replay_cost = 2"),
+    ("bucket_seen_whole", "update impact_mirror.bucket set seen_remaining = 1"),
+    ("bucket_share_is_a_part", "update impact_mirror.bucket set share = 0"),
     ("account_persona_known", "update impact_mirror.account set persona = 'merchant'"),
     ("account_paused_says_why", "update impact_mirror.account set paused_since = now(), paused_reason = 'because'"),
     ("export_pkey", "insert into impact_mirror.export select * from impact_mirror.export"),

@@ -12,7 +12,8 @@ use super::world::{World, actions, days_ago, options};
 const NO_MIRROR: [&str; 3] = ["end_date=exclusive", "filter_zone=utc", "max_rows=100"];
 
 /// Questions that only a failure, a refusal or another client raises; the tests of those set them.
-const NOT_MET: [&str; 9] = [
+const NOT_MET: [&str; 10] = [
+    "header_lies",
     "error_status",
     "duplicate_of_failed",
     "failed_replay_file",

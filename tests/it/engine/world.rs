@@ -139,6 +139,20 @@ impl World {
         self.sandbox.advance(TimeDelta::days(days));
     }
 
+    /// Lets time pass at impact.com, and for our ledger too: all that it remembers is so much older.
+    pub async fn pass_quota_time(&self, by: TimeDelta) {
+        self.sandbox.advance(by);
+        let by = format!("interval '{} seconds'", by.num_seconds());
+        self.execute(&format!(
+            "update impact_mirror.charge set at = at - {by}; \
+             update impact_mirror.account set ticked_at = ticked_at - {by}, clock_asked_at = clock_asked_at - {by}, \
+                 doubted_at = doubted_at - {by}; \
+             update impact_mirror.bucket set seen_at = seen_at - {by}, seen_resets_at = seen_resets_at - {by}, \
+                 closed_until = closed_until - {by}"
+        ))
+        .await;
+    }
+
     pub fn inject(&self, on: Point, kind: FaultKind) {
         self.sandbox.inject(Fault::next(on, kind));
     }

@@ -4,6 +4,7 @@ use impact_mirror::account::Persona;
 use impact_mirror::error_chain::Chain;
 use impact_mirror::impact::{Body, Call, Download, Error, RemoteJobId, RemoteStatus};
 use impact_mirror::retry::ErrorKind;
+use std::future::ready;
 
 use super::fake::{BASIC, Fake, SID, TOKEN, client, nobody, raw, redirect, reply};
 
@@ -24,7 +25,7 @@ async fn whole(mut body: Body) -> Result<Vec<u8>, Error> {
 }
 
 async fn download(fake: &Fake) -> Result<Download, Error> {
-    fake.client(Persona::Brand).download(&id()).await
+    fake.client(Persona::Brand).download(&id(), || ready(true)).await
 }
 
 async fn file(fake: &Fake) -> Vec<u8> {
@@ -172,7 +173,7 @@ async fn a_cut_file_is_an_error_and_not_an_end() {
     const CUT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\na,b\n1,2\n";
     const CUT_CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\na,b\n1,2\n\r\n";
     for origin in [raw(CUT, false).await, raw(CUT, true).await, raw(CUT_CHUNKED, false).await] {
-        let error = match client(&origin, Persona::Brand).download(&id()).await {
+        let error = match client(&origin, Persona::Brand).download(&id(), || ready(true)).await {
             Ok(Download::File(body)) => whole(body).await.unwrap_err(),
             Ok(Download::NotReady(job)) => panic!("{job:?}"),
             Err(error) => error,

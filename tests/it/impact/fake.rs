@@ -172,7 +172,15 @@ pub fn account(origin: &str, persona: Persona) -> Account {
         base_url: origin.parse().unwrap(),
         time_zone: chrono_tz::America::New_York,
         programs: Programs::All,
-        quota: Quota { report_export_per_day: 100, click_export_per_day: 10, requests_per_hour: 1000, share: 1.0 },
+        quota: Quota {
+            report_export_per_day: 100,
+            click_export_per_day: 10,
+            requests_per_hour: 1000,
+            share: 1.0,
+            replay_cost: 1,
+            duplicate_cost: 1,
+            refused_cost: 1,
+        },
     }
 }
 
