@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test bench prepare check-prepare deny postgres dev-db
+.PHONY: help demo test bench bench-planner prepare check-prepare deny postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -19,6 +19,9 @@ test: postgres ## formatter, lints and all tests
 
 bench: postgres ## a million clicks from HTTP to committed rows, beside `psql \copy`
 	cargo bench --locked --bench pipeline -- $(ARGS)
+
+bench-planner: ## our planner beside two simple strategies: a brand with 25 programs over 60 simulated days
+	cargo bench --locked --bench planner -- $(ARGS)
 
 prepare: ## .sqlx anew, after a query or a migration has changed
 	.ci/prepare
