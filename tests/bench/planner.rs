@@ -1,7 +1,7 @@
 //! How well the budget is spent: our planner beside two simple strategies, for a brand with 25 programs and 6 exports
 //! that has just turned the mirror on, over 60 simulated days. `planner/brand.toml` is its configuration.
 //!
-//! `cargo bench --bench planner -- [SEED] [DAYS]`. The rows are those of the sandbox, which restates them as time goes
+//! `cargo bench --bench planner -- [SEED] [DAYS] [MAX_WINDOW_DAYS]`. The rows are those of the sandbox, which restates them as time goes
 //! by; the calls take effect at once. Each strategy looks once an hour and has the same budget.
 
 #![expect(clippy::unwrap_used, reason = "a measurement stops at the first thing that goes wrong")]
@@ -35,10 +35,14 @@ async fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u32>().ok());
     let seed = numbers.next().unwrap_or(1);
     let days = numbers.next().unwrap_or(60);
+    let max_window_days = numbers.next().unwrap_or(31);
     let begun = Instant::now();
-    let brand = Brand::new(seed.into(), days.into()).await;
+    let brand = Brand::new(seed.into(), days.into(), max_window_days).await;
     let truth = Truth::new(&brand);
-    println!("seed {seed}, {days} days; the truth took {:.0} s\n", begun.elapsed().as_secs_f64());
+    println!(
+        "seed {seed}, {days} days, windows of up to {max_window_days} days; the truth took {:.0} s\n",
+        begun.elapsed().as_secs_f64()
+    );
 
     let mut ours = Ours::new(&brand);
     let mut look_back = LookBack::default();

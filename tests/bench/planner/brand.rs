@@ -83,10 +83,12 @@ pub struct Brand {
 }
 
 impl Brand {
-    /// The brand, with data made from `seed`, for so many days.
-    pub async fn new(seed: u64, days: i64) -> Self {
+    /// The brand, with data made from `seed`, for so many days; reports with dates are asked for up to `max_window_days`
+    /// days at once.
+    pub async fn new(seed: u64, days: i64, max_window_days: u32) -> Self {
+        let text = include_str!("brand.toml").replace("31d", &format!("{max_window_days}d"));
         let environment = Environment::from([("ACME_AUTH_TOKEN", "sandbox-brand-token"), ("HOME", "/nonexistent")]);
-        let settings = config::check(include_str!("brand.toml"), Path::new("brand.toml"), &environment);
+        let settings = config::check(&text, Path::new("brand.toml"), &environment);
         let settings = settings.unwrap_or_else(|error| panic!("{error}"));
         let start: DateTime<Utc> = START.parse().unwrap();
         let sandbox = start_sandbox(seed, start, &settings).await;

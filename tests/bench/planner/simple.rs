@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Timelike, Utc};
 
+use impact_mirror::clock::day_in;
 use impact_mirror::export::{Bucket, Reason, Window};
 
 use crate::brand::{Brand, Feed};
@@ -12,7 +13,7 @@ use crate::mirror::Mirror;
 
 /// The hour of the morning, in the account's zone.
 const MORNING: u32 = 4;
-/// How many days a look back covers.
+/// How many days a look back covers, beside today where today is asked for.
 const LOOK_BACK_DAYS: u64 = 30;
 
 /// Serves windows in the order in which their first cell came due; of those that came due together the newest first,
@@ -71,7 +72,8 @@ fn list(brand: &Brand, now: DateTime<Utc>) -> BTreeMap<Bucket, VecDeque<(usize, 
     let mut list: BTreeMap<Bucket, VecDeque<(usize, Window)>> = BTreeMap::new();
     for (place, feed) in brand.feeds.iter().enumerate() {
         let last = feed.last_day(now);
-        let first = (last - Days::new(LOOK_BACK_DAYS - 1)).max(feed.export.since);
+        let yesterday = day_in(feed.zone, now) - Days::new(1);
+        let first = (yesterday - Days::new(LOOK_BACK_DAYS - 1)).max(feed.export.since);
         let window = Window::new(first, last).expect("the first day is not the last");
         let mut windows = window.split(feed.export.max_window_days);
         windows.reverse();
