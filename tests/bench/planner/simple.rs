@@ -53,7 +53,7 @@ impl LookBack {
         let local = now.with_timezone(&brand.feeds[0].zone);
         if local.hour() >= MORNING && self.last_morning != Some(local.date_naive()) {
             self.last_morning = Some(local.date_naive());
-            self.queue = list(brand, now);
+            self.queue = look_back(brand, now);
         }
         for (bucket, queue) in &mut self.queue {
             while mirror.calls_left(*bucket, now) > 0 {
@@ -68,8 +68,8 @@ impl LookBack {
     }
 }
 
-fn list(brand: &Brand, now: DateTime<Utc>) -> BTreeMap<Bucket, VecDeque<(usize, Window)>> {
-    let mut list: BTreeMap<Bucket, VecDeque<(usize, Window)>> = BTreeMap::new();
+fn look_back(brand: &Brand, now: DateTime<Utc>) -> BTreeMap<Bucket, VecDeque<(usize, Window)>> {
+    let mut queue: BTreeMap<Bucket, VecDeque<(usize, Window)>> = BTreeMap::new();
     for (place, feed) in brand.feeds.iter().enumerate() {
         let last = feed.last_day(now);
         let yesterday = day_in(feed.zone, now) - Days::new(1);
@@ -77,9 +77,9 @@ fn list(brand: &Brand, now: DateTime<Utc>) -> BTreeMap<Bucket, VecDeque<(usize, 
         let window = Window::new(first, last).expect("the first day is not the last");
         let mut windows = window.split(feed.export.max_window_days);
         windows.reverse();
-        list.entry(feed.bucket()).or_default().extend(windows.into_iter().map(|window| (place, window)));
+        queue.entry(feed.bucket()).or_default().extend(windows.into_iter().map(|window| (place, window)));
     }
-    list
+    queue
 }
 
 fn backfill(mirror: &Mirror<'_>, bucket: Bucket, now: DateTime<Utc>) -> Vec<(usize, Window)> {
