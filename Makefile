@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test bench bench-plan-scale prepare check-prepare deny postgres dev-db
+.PHONY: help demo test bench bench-planner bench-plan-scale prepare check-prepare deny postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -22,6 +22,9 @@ bench: postgres ## a million clicks from HTTP to committed rows, beside `psql \c
 
 bench-plan-scale: postgres ## planning for 1,000 accounts with 1,000,000 cells: seconds and memory
 	cargo bench --locked --bench plan_scale -- $(ARGS)
+
+bench-planner: ## our planner beside two simple strategies: a brand with 25 programs over 60 simulated days
+	cargo bench --locked --bench planner -- $(ARGS)
 
 prepare: ## .sqlx anew, after a query or a migration has changed
 	.ci/prepare

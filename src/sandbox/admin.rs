@@ -129,5 +129,5 @@ fn truth(world: &World, params: &Params) -> Result<Vec<u8>, String> {
         text.parse::<NaiveDate>().map_err(|_| format!("{name} is {text:?}; it must be a day such as 2026-01-31"))
     };
     let text = |name: &str| params.get(name).unwrap_or_default();
-    world.truth(text("sid"), text("report"), text("program"), (day("from")?, day("to")?), params)
+    world.truth(world.clock.now(), text("sid"), text("report"), text("program"), (day("from")?, day("to")?), params)
 }

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use chrono::{NaiveDate, TimeDelta};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 pub use self::behaviour::{Behaviour, Behaviours, UnknownBehaviour};
 use self::connection::{Door, Line};
@@ -92,7 +92,7 @@ impl Sandbox {
     }
 
     /// What the sandbox clock shows.
-    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+    pub fn now(&self) -> DateTime<Utc> {
         self.world.clock.now()
     }
 
@@ -136,12 +136,43 @@ impl Sandbox {
         to: NaiveDate,
         params: &[(&str, &str)],
     ) -> Vec<u8> {
-        let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        match self.world.truth(sid, report, program, (from, to), &Params(params)) {
+        self.truth_at(self.now(), sid, report, program, (from, to), params)
+    }
+
+    /// [`Self::truth`] of the days from the first to the second at any time.
+    pub fn truth_at(
+        &self,
+        at: DateTime<Utc>,
+        sid: &str,
+        report: &str,
+        program: &str,
+        days: (NaiveDate, NaiveDate),
+        params: &[(&str, &str)],
+    ) -> Vec<u8> {
+        match self.world.truth(at, sid, report, program, days, &owned(params)) {
             Ok(csv) => csv,
             Err(error) => panic!("no truth: {error}"),
         }
     }
+
+    /// The times at which [`Self::truth_at`] of a day becomes another one, soonest first.
+    pub fn changes(
+        &self,
+        sid: &str,
+        report: &str,
+        program: &str,
+        day: NaiveDate,
+        params: &[(&str, &str)],
+    ) -> Vec<DateTime<Utc>> {
+        match self.world.changes(sid, report, program, day, &owned(params)) {
+            Ok(times) => times,
+            Err(error) => panic!("no truth: {error}"),
+        }
+    }
+}
+
+fn owned(params: &[(&str, &str)]) -> Params {
+    Params(params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
 }
 
 impl Drop for Sandbox {

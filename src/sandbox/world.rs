@@ -175,15 +175,45 @@ impl World {
         }
     }
 
-    /// The CSV that a perfect export of some days would hold now.
+    /// The CSV that a perfect export of some days would hold at `at`.
     pub fn truth(
         &self,
+        at: DateTime<Utc>,
         sid: &str,
         report: &str,
         program: &str,
         days: (NaiveDate, NaiveDate),
         params: &Params,
     ) -> Result<Vec<u8>, String> {
+        let mut request = self.perfect_request(at, sid, report, program, days, params)?;
+        request.random_order = false;
+        let drift = self.dialect(Format::Csv, request.now).drift;
+        let written = data::render(&request, Dialect { drift, ..Dialect::plain() }, Vec::new());
+        written.map(|(bytes, _)| bytes).map_err(|error| error.to_string())
+    }
+
+    /// When a perfect export of a day becomes another one.
+    pub fn changes(
+        &self,
+        sid: &str,
+        report: &str,
+        program: &str,
+        day: NaiveDate,
+        params: &Params,
+    ) -> Result<Vec<DateTime<Utc>>, String> {
+        let at = DateTime::<Utc>::MAX_UTC;
+        self.perfect_request(at, sid, report, program, (day, day), params).map(|request| data::changes::of(&request))
+    }
+
+    fn perfect_request(
+        &self,
+        at: DateTime<Utc>,
+        sid: &str,
+        report: &str,
+        program: &str,
+        days: (NaiveDate, NaiveDate),
+        params: &Params,
+    ) -> Result<DataRequest, String> {
         let account = self.account(sid).ok_or_else(|| format!("no account {sid:?}"))?;
         let feed = if report.eq_ignore_ascii_case("clicks") {
             Feed::Clicks
@@ -199,11 +229,7 @@ impl World {
             toggles: toggles(params),
             format: Format::Csv,
         };
-        let mut request = self.data_request(account, &ask, self.clock.now());
-        request.random_order = false;
-        let drift = self.dialect(Format::Csv, request.now).drift;
-        let written = data::render(&request, Dialect { drift, ..Dialect::plain() }, Vec::new());
-        written.map(|(bytes, _)| bytes).map_err(|error| error.to_string())
+        Ok(self.data_request(account, &ask, at))
     }
 
     /// What the account sees of the named programs; of all its programs where none is named.

@@ -62,11 +62,27 @@ impl Stream {
 
     /// The action with `index` on `day` as it is at `now`; nothing while impact.com does not know it yet.
     pub fn action(self: &Arc<Self>, day: NaiveDate, index: u64, count: u64, now: DateTime<Utc>) -> Option<Action> {
+        let (event_at, life, dice) = self.fate(day, index, count);
+        (life.appears_at <= now).then(|| Action::at(self, day, index, event_at, &life, dice, now))
+    }
+
+    /// The moments at which something happens to an action, soonest first; between them it stays as it is.
+    pub(super) fn moments(&self, day: NaiveDate, index: u64, count: u64) -> Vec<DateTime<Utc>> {
+        let (_, life, _) = self.fate(day, index, count);
+        let certain = [life.appears_at, life.locking_at, life.clearing_at];
+        let mut moments: Vec<_> = certain.into_iter().chain(life.changed_at).chain(life.reversed_at).collect();
+        moments.sort_unstable();
+        moments.dedup();
+        moments
+    }
+
+    /// When an action happens, what becomes of it, and the dice for everything else about it.
+    fn fate(&self, day: NaiveDate, index: u64, count: u64) -> (DateTime<Utc>, Life, Dice) {
         let mut dice = Dice::new(&[self.key, ACTIONS, day_number(day), index]);
         let event_at = self.moment(day, index, count, &mut dice);
         let appears_at = event_at + delay(&mut dice);
         let life = Life::throw(&mut dice, self, day, appears_at);
-        (appears_at <= now).then(|| Action::at(self, day, index, event_at, &life, dice, now))
+        (event_at, life, dice)
     }
 }
 

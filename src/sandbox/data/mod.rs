@@ -1,6 +1,7 @@
 //! The made-up data: a pure function of the seed, the program, the day, the index and the time.
 
 pub mod action;
+pub mod changes;
 pub mod click;
 pub mod column;
 pub mod dice;
