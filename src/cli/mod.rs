@@ -104,6 +104,9 @@ enum Command {
         /// exports.clicks.since=2026-01-01; may be repeated
         #[arg(long = "with", value_name = "KEY=VALUE")]
         changes: Vec<String>,
+        /// A line for every call and window, however many
+        #[arg(long)]
+        all: bool,
     },
     /// Show freshness, jobs in flight, quota and failures
     Status,
@@ -193,9 +196,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             quiet();
             check::check(cli.config.as_deref()).await
         }
-        Command::Plan { exports, changes } => {
+        Command::Plan { exports, changes, all } => {
             quiet();
-            plan::plan(cli.config.as_deref(), &exports, &changes, form).await
+            let length = if all { plan::Length::All } else { plan::Length::Short };
+            plan::plan(cli.config.as_deref(), &exports, &changes, length, form).await
         }
         Command::Status => {
             quiet();

@@ -14,10 +14,13 @@ use crate::store;
 use crate::telemetry::Form;
 use view::View;
 
+pub(super) use words::Length;
+
 pub(super) async fn plan(
     path: Option<&Path>,
     exports: &[String],
     changes: &[String],
+    length: Length,
     form: Form,
 ) -> anyhow::Result<Exit> {
     let settings = config::load(path)?;
@@ -36,7 +39,7 @@ pub(super) async fn plan(
     database.close().await?;
     match (views?, form) {
         ((view, None), Form::Json) => say!("{:#}", view.json()),
-        ((view, None), Form::Text) => words::print(&view),
+        ((view, None), Form::Text) => words::print(&view, length),
         ((before, Some(after)), Form::Json) => {
             say!("{:#}", serde_json::json!({"before": before.json(), "after": after.json()}));
         }

@@ -65,7 +65,7 @@ fn essence(words: &str) -> String {
 /// Whether a refusal in these words may be about the length of the window: not where they are about the report or a right.
 pub fn may_be_about_length(words: &str) -> bool {
     let words = words.to_lowercase();
-    !["not permitted", "permission", "access denied", "unknown report", "invalid report"]
+    !["not permitted", "permission", "access denied", "unknown report", "invalid report", "subaid", "program"]
         .iter()
         .any(|other| words.contains(other))
 }

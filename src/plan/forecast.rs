@@ -36,6 +36,8 @@ pub struct BackfillEnd {
     pub export: ExportName,
     /// The account.
     pub account: AccountName,
+    /// The bucket that pays.
+    pub bucket: Bucket,
     /// Windows never read that are wanted now.
     pub calls_left: usize,
     /// The calls a day that its bucket leaves for backfill, for all exports that share it.
@@ -334,6 +336,7 @@ impl<'a> World<'a> {
             Some(BackfillEnd {
                 export: export.clone(),
                 account: self.state.account.clone(),
+                bucket,
                 calls_left: *calls_left,
                 calls_per_day: self.steady.get(&bucket).map_or(0, |steady| steady.backfill),
                 done_on: done_at.map(|at| day_in(feed.feed.time_zone, at)),

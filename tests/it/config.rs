@@ -71,7 +71,9 @@ fn export(lines: &str) -> String {
 
 #[test]
 fn the_example_loads_and_has_no_surprises() {
-    let environment = Environment::from([("ACME_AUTH_TOKEN", "t"), ("STATE_DIRECTORY", "/var/lib/mirror")]);
+    let secret = "a-secret-of-more-than-sixteen-letters";
+    let set = [("ACME_AUTH_TOKEN", "t"), ("STATE_DIRECTORY", "/var/lib/mirror"), ("POSTBACK_SECRET", secret)];
+    let environment = Environment::from(set);
     let settings = config::check(EXAMPLE, Path::new("example"), &environment).unwrap();
     let actions = &settings.exports[&ExportName::new("actions")];
     assert_eq!(actions.key, ["Action_Id"]);
@@ -87,7 +89,7 @@ fn what_the_example_comments_out_is_the_default() {
             rest.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         })
     };
-    let exceptions = ["# auth_token", "# dir", "# state_dir", "# types"];
+    let exceptions = ["# auth_token", "# dir", "# state_dir", "# types", "# postback_secret"];
     let (own, clicks) = EXAMPLE.split_once("# [exports.clicks]").unwrap();
     assert!(clicks.contains("clicks = true"));
     let spelt: Vec<String> = own
@@ -99,7 +101,9 @@ fn what_the_example_comments_out_is_the_default() {
             if kept { line.to_owned() } else { line[2..].to_owned() }
         })
         .collect();
-    let environment = Environment::from([("ACME_AUTH_TOKEN", "t"), ("STATE_DIRECTORY", "/var/lib/mirror")]);
+    let secret = "a-secret-of-more-than-sixteen-letters";
+    let set = [("ACME_AUTH_TOKEN", "t"), ("STATE_DIRECTORY", "/var/lib/mirror"), ("POSTBACK_SECRET", secret)];
+    let environment = Environment::from(set);
     let load = |text: &str| format!("{:#?}", config::check(text, Path::new("example"), &environment).unwrap());
     assert_eq!(load(&spelt.join("\n")), load(EXAMPLE));
 }

@@ -6,25 +6,43 @@ use chrono::{DateTime, Utc};
 
 use super::super::table::Table;
 use super::view::View;
-use crate::export::Reason;
+use crate::export::{Bucket, Reason};
 use crate::figures::{moment, thousands};
 use crate::plan::{BackfillEnd, Wanted};
 
-/// Lines of each list that a person is shown; `--json` has them all.
+/// Lines of each list that a person is shown without asking for all.
 const SHOWN: usize = 20;
+
+/// How long the lists may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Length {
+    /// Long lists are added up.
+    Short,
+    /// Every call and window has its line.
+    All,
+}
+
+impl Length {
+    fn shown(self) -> usize {
+        match self {
+            Self::Short => SHOWN,
+            Self::All => usize::MAX,
+        }
+    }
+}
 
 const REASONS: [Reason; 4] = [Reason::Manual, Reason::Fresh, Reason::Refresh, Reason::Backfill];
 
-pub(super) fn print(view: &View) {
+pub(super) fn print(view: &View, length: Length) {
     for export in &view.undiscovered {
         say!("{export}: its programs are not known yet; run or sync finds them\n");
     }
     if view.calls.is_empty() && view.waiting.is_empty() {
         say!("Nothing is due in the next 24 hours.\n");
     }
-    print_calls(view);
-    print_waiting(view);
-    print_late(view);
+    print_calls(view, length.shown());
+    print_waiting(view, length.shown());
+    print_late(view, length.shown());
     for one in &view.backfills {
         say!("Backfill of {} on {}: {}", one.export, one.account, backfill_words(one));
     }
@@ -37,7 +55,12 @@ pub(super) fn print(view: &View) {
 
 /// "730 click exports at 8 a day: done on 2027-02-22".
 fn backfill_words(one: &BackfillEnd) -> String {
-    let calls = if one.calls_left == 1 { "call" } else { "calls" };
+    let calls = match (one.bucket, one.calls_left) {
+        (Bucket::ClickExport, 1) => "click export",
+        (Bucket::ClickExport, _) => "click exports",
+        (Bucket::ReportExport | Bucket::Requests, 1) => "report export",
+        (Bucket::ReportExport | Bucket::Requests, _) => "report exports",
+    };
     let rate = format!("{} {calls} at {} a day", count(one.calls_left), one.calls_per_day);
     match one.done_on {
         Some(day) => format!("{rate}: done on {day}"),
@@ -45,7 +68,7 @@ fn backfill_words(one: &BackfillEnd) -> String {
     }
 }
 
-fn print_calls(view: &View) {
+fn print_calls(view: &View, shown: usize) {
     if view.calls.is_empty() {
         return;
     }
@@ -55,7 +78,7 @@ fn print_calls(view: &View) {
         count(view.calls.len()),
         count(now)
     );
-    if view.calls.len() <= SHOWN {
+    if view.calls.len() <= shown {
         let mut table = Table::new(&["at", "export", "account", "program", "days", "reason", "action", ">cost"]);
         for one in &view.calls {
             table.row(vec![
@@ -73,22 +96,22 @@ fn print_calls(view: &View) {
     } else {
         let mut table = Table::new(&["export", "account", "reason", "action", ">calls", ">days", "first", "last"]);
         let groups = groups(&view.calls, |one| one.action().as_str().to_owned());
-        for group in groups.iter().take(SHOWN) {
+        for group in groups.iter().take(shown) {
             table.row(group.row(|one| one.expected_at));
         }
         say_as_is!("{table}");
-        print_rest(groups.len());
-        say!("  --json has them one by one");
+        print_rest(groups.len(), shown);
+        say!("  --all has them one by one");
     }
     say!();
 }
 
-fn print_waiting(view: &View) {
+fn print_waiting(view: &View, shown: usize) {
     if view.waiting.is_empty() {
         return;
     }
     say!("{} windows wait longer:", count(view.waiting.len()));
-    if view.waiting.len() <= SHOWN {
+    if view.waiting.len() <= shown {
         let mut table = Table::new(&["export", "account", "program", "days", "reason", "because", "expected"]);
         for one in &view.waiting {
             table.row(vec![
@@ -105,22 +128,22 @@ fn print_waiting(view: &View) {
     } else {
         let mut table = Table::new(&["export", "account", "reason", "because", ">windows", ">days", "first", "last"]);
         let groups = groups(&view.waiting, because);
-        for group in groups.iter().take(SHOWN) {
+        for group in groups.iter().take(shown) {
             table.row(group.row(|one| one.expected_at));
         }
         say_as_is!("{table}");
-        print_rest(groups.len());
+        print_rest(groups.len(), shown);
     }
     say!();
 }
 
-fn print_late(view: &View) {
+fn print_late(view: &View, shown: usize) {
     if view.late.is_empty() {
         return;
     }
     say!("{} newest days will be read more than a day late:", count(view.late.len()));
     let mut table = Table::new(&["export", "account", "program", "day", "behind since", "expected"]);
-    for one in view.late.iter().take(SHOWN) {
+    for one in view.late.iter().take(shown) {
         table.row(vec![
             one.export.to_string(),
             one.account.to_string(),
@@ -131,7 +154,7 @@ fn print_late(view: &View) {
         ]);
     }
     say_as_is!("{table}");
-    print_rest(view.late.len());
+    print_rest(view.late.len(), shown);
     say!();
 }
 
@@ -189,8 +212,8 @@ pub(super) fn compare(before: &View, after: &View, changes: &[String]) {
     let mut names: Vec<&String> = now.keys().chain(with.keys()).collect();
     names.sort();
     names.dedup();
-    for name in names.iter().take(SHOWN) {
-        let end = |ends: &BTreeMap<String, Option<chrono::NaiveDate>>| match ends.get(*name) {
+    for name in names {
+        let end = |ends: &BTreeMap<String, Option<chrono::NaiveDate>>| match ends.get(name) {
             Some(Some(day)) => day.to_string(),
             Some(None) => "never".to_owned(),
             None => "nothing left".to_owned(),
@@ -198,12 +221,11 @@ pub(super) fn compare(before: &View, after: &View, changes: &[String]) {
         table.row(vec![format!("backfill of {name} ends"), end(&now), end(&with)]);
     }
     say_as_is!("{table}");
-    print_rest(names.len());
 }
 
-fn print_rest(len: usize) {
-    if len > SHOWN {
-        say!("  … and {} more; --json has them all", len - SHOWN);
+fn print_rest(len: usize, shown: usize) {
+    if len > shown {
+        say!("  … and {} more; --all has them", len - shown);
     }
 }
 

@@ -103,7 +103,7 @@ async fn the_first_look_comes_when_such_jobs_usually_end() {
     let engine = world.start(&settings).await;
     engine.planner().pass().await.unwrap();
     let waiting = "select count(*)::text from impact_mirror.job \
-                   where state = 'waiting' and run_at - submitted_at between '29 seconds' and '31 seconds'";
+                   where state = 'waiting' and run_at - submitted_at between '29 seconds' and '50 seconds'";
     world.eventually(waiting, "5").await;
     engine.stop(Duration::ZERO).await;
     assert_eq!(

@@ -103,7 +103,7 @@ async fn what_was_learned_of_a_young_day_is_not_believed_of_an_old_one() {
     world.pass_days(5);
     read_again(&world, &settings).await;
     let mut conn = world.pool().acquire().await.unwrap();
-    let rates = impact_mirror::store::change_rate::read(&mut conn, &["acme".to_owned()]).await.unwrap();
+    let rates = impact_mirror::store::change_rate::read(&mut conn, &["brand".to_owned()]).await.unwrap();
     let known: Vec<_> = rates.values().next().unwrap().0.iter().map(|band| band.days.round()).collect();
     // Yesterday, the day before and the one before that are under 3 days old; the rest is older.
     assert!(known[0] >= 1.0 && known[1] >= 2.0 && known[4] >= 14.0, "{known:?}");
