@@ -45,6 +45,8 @@ comment on column impact_mirror.charge.at is 'When it was charged, by our clock;
 comment on column impact_mirror.charge.ordered_at is 'The submitted_at of the order that was claimed with this charge.';
 comment on column impact_mirror.charge.remote_at is 'The call reached impact.com before this, by its own clock; null until an answer tells.';
 comment on column impact_mirror.charge.tick is 'The tick of its account at which it was charged.';
+-- Charges from before: they reached impact.com about when they were made, and our own clock counts them anyway.
+update impact_mirror.charge set remote_at = at + interval '66 seconds';
 create index charge_in_remote_window on impact_mirror.charge (account, bucket, remote_at);
 create index charge_by_job on impact_mirror.charge (job_id);
 

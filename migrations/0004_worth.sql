@@ -42,3 +42,6 @@ alter table impact_mirror.export_account
 comment on column impact_mirror.export_account.max_window_days is 'The longest window that is asked for, learned from refusals and cut files; null where the configuration alone says.';
 comment on column impact_mirror.export_account.max_window_why is 'impact.com''s words about a longer window. Without max_window_days: words that a single day was refused with too, so that they were not about the length.';
 comment on column impact_mirror.export_account.max_window_learned_at is 'When a part of the refused window was loaded, which proved the limit for 90 days, or when a single day disproved it; null while it is on trial.';
+
+-- How many jobs a reading of the job list would bring.
+create index remote_job_by_age on impact_mirror.remote_job (account, created_at);

@@ -41,7 +41,9 @@ pub fn after_refusal(len_days: u32, limit: Option<&WindowLimit>, words: &str, no
     let same_words = |limit: &WindowLimit| essence(&limit.why) == essence(words);
     match limit {
         Some(WindowLimit { max_days: Some(_), learned_at: None, .. }) if len_days == 1 => {
-            if limit.is_some_and(same_words) { AfterRefusal::FailAll } else { AfterRefusal::Fail }
+            // Words may differ by an id or the name of a month; what is at its shortest cannot be tried shorter.
+            let is_shortest = limit.is_some_and(|limit| limit.max_days == Some(1));
+            if is_shortest || limit.is_some_and(same_words) { AfterRefusal::FailAll } else { AfterRefusal::Fail }
         }
         _ if len_days <= 1 => AfterRefusal::Fail,
         Some(WindowLimit { max_days: None, learned_at: Some(at), .. })

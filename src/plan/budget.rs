@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Because;
 use super::demand::Demand;
+use super::{Action, Because};
 use crate::export::Reason;
 
 /// This part of a bucket is guaranteed to refreshes, and as much to backfill, in every window.
@@ -27,6 +27,18 @@ pub struct BudgetState {
     pub closed_until: Option<DateTime<Utc>>,
     /// What the response headers leave, where that is less than our own count does.
     pub at_most: Option<AtMost>,
+    /// What a Replay costs: 1, or 0 where the account is known not to pay for it.
+    pub replay_cost: u32,
+}
+
+impl BudgetState {
+    /// What an order costs.
+    pub(super) fn cost(&self, action: Action) -> u32 {
+        match action {
+            Action::Submit => 1,
+            Action::Replay => self.replay_cost,
+        }
+    }
 }
 
 /// A call that counts.
@@ -52,6 +64,8 @@ pub struct AtMost {
 pub(super) struct Purse {
     limit: u32,
     window: TimeDelta,
+    /// After a 429.
+    is_closed: bool,
     /// Calls possible now.
     room: u32,
     /// When there may be more; `None`: never, for the limit is zero.
@@ -129,6 +143,7 @@ impl Purse {
         Self {
             limit,
             window: state.window,
+            is_closed: closed_until.is_some(),
             room,
             next_room_at: (limit > 0).then_some(next_room_at),
             refresh: share(Reason::Refresh, waiting.refresh, &demand.fresh),
@@ -138,8 +153,12 @@ impl Purse {
         }
     }
 
-    /// Takes one call out now, or says why not and when its turn may come.
-    pub fn spend(&mut self, reason: Reason) -> Result<(), Refusal> {
+    /// Takes one call out now, or says why not and when its turn may come. One that costs nothing only waits for a closed
+    /// bucket.
+    pub fn spend(&mut self, reason: Reason, cost: u32) -> Result<(), Refusal> {
+        if cost == 0 && !self.is_closed {
+            return Ok(());
+        }
         let is_allowed = match reason {
             Reason::Manual => self.room > 0,
             Reason::Fresh => self.room > self.reserved_against_fresh(),

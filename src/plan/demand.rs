@@ -3,7 +3,7 @@
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
 use super::cells::{Due, slack};
-use super::{FeedState, delta};
+use super::{Action, BudgetState, FeedState, delta};
 use crate::clock::{day_end, day_in};
 use crate::export::Reason;
 
@@ -30,6 +30,13 @@ impl Demand {
         sum.fresh.sort_unstable();
         sum.refresh.sort_unstable();
         sum
+    }
+
+    /// Re-reads are Replays, so where those cost nothing nobody has to leave room for them.
+    pub fn leave_out_what_is_free(&mut self, budget: &BudgetState) {
+        if budget.cost(Action::Replay) == 0 {
+            self.refresh.clear();
+        }
     }
 
     /// Everything that goes before backfill.

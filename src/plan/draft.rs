@@ -51,7 +51,8 @@ pub fn draft(state: &AccountState, now: DateTime<Utc>) -> Draft {
     }
     windows.sort_by(|a: &Drafted, b: &Drafted| a.wanted.rank().cmp(&b.wanted.rank()));
     let budget = |(bucket, budget): (&Bucket, &BudgetState)| {
-        let demand = Demand::sum(demands.get(bucket).into_iter().flatten());
+        let mut demand = Demand::sum(demands.get(bucket).into_iter().flatten());
+        demand.leave_out_what_is_free(budget);
         (*bucket, (budget.clone(), demand))
     };
     let budgets = state.budgets.iter().map(budget).collect();
@@ -97,6 +98,7 @@ fn drafted(state: &FeedState, due: &Due, window: Window, now: DateTime<Utc>) -> 
             bucket: feed.source.bucket(),
             request: feed.request(window),
             replay_of: None,
+            cost: 1,
             wanted_after: [asked_at, newest_known].into_iter().flatten().fold(by_rules, DateTime::max),
             expected_at: None,
             because: state.paused.clone().map(Because::Paused),
@@ -128,7 +130,8 @@ impl Draft {
             let Some(purse) = purses.get_mut(&wanted.bucket) else {
                 continue; // an account that is not configured any more
             };
-            match purse.spend(wanted.reason) {
+            wanted.cost = self.budgets.get(&wanted.bucket).map_or(1, |(budget, _)| budget.cost(wanted.action()));
+            match purse.spend(wanted.reason, wanted.cost) {
                 Ok(()) => {
                     wanted.expected_at = Some(now);
                     plan.calls.push(wanted);

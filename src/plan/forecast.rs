@@ -188,7 +188,12 @@ impl<'a> World<'a> {
 
     fn demand(&self, bucket: Bucket) -> Demand {
         let of_bucket = |(feed, _): &(&FeedState, &Drafts)| feed.feed.source.bucket() == bucket;
-        Demand::sum(self.state.feeds.iter().zip(&self.feeds).filter(of_bucket).map(|(_, drafts)| &drafts.demand))
+        let feeds = self.state.feeds.iter().zip(&self.feeds).filter(of_bucket);
+        let mut demand = Demand::sum(feeds.map(|(_, drafts)| &drafts.demand));
+        if let Some(budget) = self.state.budgets.get(&bucket) {
+            demand.leave_out_what_is_free(budget);
+        }
+        demand
     }
 
     /// Derives the windows of a feed anew.
@@ -263,8 +268,15 @@ impl<'a> World<'a> {
         let Some(mut purse) = self.purse(bucket, at) else { return };
         for reason in REASONS {
             while let Some(mut entry) = self.queues.get_mut(&(bucket, reason)).and_then(BTreeMap::first_entry) {
-                if let Err(refusal) = purse.spend(reason) {
-                    entry.get_mut().wanted.because = Some(refusal.because);
+                let wanted = &mut entry.get_mut().wanted;
+                // The id of a remote job that is still to come does not matter: it can be replayed.
+                wanted.replay_of = match self.known.get(&wanted.request) {
+                    Some(id) => Some(id.clone()),
+                    None => self.ordered.contains(&wanted.request).then(String::new),
+                };
+                wanted.cost = self.state.budgets.get(&bucket).map_or(1, |budget| budget.cost(wanted.action()));
+                if let Err(refusal) = purse.spend(reason, wanted.cost) {
+                    wanted.because = Some(refusal.because);
                     break;
                 }
                 let (place, one) = entry.remove_entry();
@@ -274,15 +286,10 @@ impl<'a> World<'a> {
     }
 
     fn call(&mut self, index: usize, mut wanted: Wanted, at: DateTime<Utc>) {
-        // The id of a remote job that is still to come does not matter: it can be replayed.
-        wanted.replay_of = match self.known.get(&wanted.request) {
-            Some(id) => Some(id.clone()),
-            None => self.ordered.contains(&wanted.request).then(String::new),
-        };
         self.ordered.insert(wanted.request.clone());
         wanted.because = None;
         wanted.expected_at = Some(at);
-        if let Some(budget) = self.state.budgets.get_mut(&wanted.bucket) {
+        if let Some(budget) = self.state.budgets.get_mut(&wanted.bucket).filter(|_| wanted.cost > 0) {
             budget.charges.push(Spent { at, reason: Some(wanted.reason) });
             self.moments.insert(at + budget.window);
         }

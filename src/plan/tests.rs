@@ -56,8 +56,14 @@ fn report(since: &str) -> FeedState {
 }
 
 fn account(feeds: Vec<FeedState>, limit: u32) -> AccountState {
-    let state =
-        BudgetState { limit, window: TimeDelta::hours(24), charges: Vec::new(), closed_until: None, at_most: None };
+    let state = BudgetState {
+        limit,
+        window: TimeDelta::hours(24),
+        charges: Vec::new(),
+        closed_until: None,
+        at_most: None,
+        replay_cost: 1,
+    };
     let budgets =
         [Bucket::ReportExport, Bucket::ClickExport].into_iter().map(|bucket| (bucket, state.clone())).collect();
     AccountState { account: AccountName::new("acme"), feeds, budgets }

@@ -46,6 +46,8 @@ pub struct Wanted {
     pub request: ExportRequest,
     /// The remote job to replay; `None`: submit.
     pub replay_of: Option<String>,
+    /// How many calls of its bucket that takes: 1, or 0 for a Replay that is known to be free.
+    pub cost: u32,
     /// A result made before this is too old.
     pub wanted_after: DateTime<Utc>,
     /// When the budget allows it.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use sqlx::PgConnection;
 
@@ -47,7 +47,9 @@ pub async fn fill(
             let age = filled.as_of - day_end(time_zone, day);
             seen.push(Seen { band: band(age), changed: found.changed, waited });
         }
-        let is_locked = complete && filled.locked.contains(&day);
+        // Until the youngest rule is over, rows may still be recorded late (impact-api §7.2).
+        let is_young = rules.first().is_some_and(|rule| filled.as_of - day_end(time_zone, day) < age_of(rule));
+        let is_locked = complete && !is_young && filled.locked.contains(&day);
         let by_rules = next_refresh_at(time_zone, day, filled.as_of, rules, found.unchanged_reads);
         new.days.push(day);
         new.rows.push(rows.map(|rows| i64::try_from(rows).unwrap_or(i64::MAX)));
@@ -59,6 +61,10 @@ pub async fn fill(
     }
     write(conn, job, filled.as_of, &new).await?;
     change_rate::learn(conn, &job.export, &job.account, &seen, filled.as_of).await
+}
+
+fn age_of(rule: &RefreshRule) -> TimeDelta {
+    TimeDelta::from_std(rule.age).unwrap_or(TimeDelta::MAX)
 }
 
 /// The loaded cells of the window.

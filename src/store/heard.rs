@@ -162,9 +162,12 @@ async fn keep_date(
         .map_err(failed("date a charge"))?;
     sqlx::query!(
         r#"
-        update impact_mirror.charge
-        set remote_at = $3
-        where account = $1 and id < $2 and (remote_at is null or remote_at > $3)
+        update impact_mirror.charge c
+        -- Ticks tell how long ago a charge was made at least, whatever clocks did since.
+        set remote_at = case when c.remote_at is null then $3 - greatest(a.ticks - c.tick - 1, 0) * interval '5 minutes'
+                             else $3 end
+        from impact_mirror.account a
+        where a.name = $1 and c.account = $1 and c.id < $2 and (c.remote_at is null or c.remote_at > $3)
         "#,
         account.as_str(),
         charges.iter().min().copied().unwrap_or_default(),

@@ -164,7 +164,7 @@ pub(super) async fn lock(conn: &mut PgConnection, account: &AccountName) -> Resu
 
 /// Moves to now what a clock that was set back has left in the future, so that a bucket stays shut for one window at most.
 pub async fn redate(conn: &mut PgConnection, accounts: &[String], now: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query!("update impact_mirror.charge set at = $2 where account = any($1) and at > $2", accounts, now)
+    sqlx::query!("update impact_mirror.charge set at = $2 where account = any($1) and at > $2::timestamptz + interval '1 minute'", accounts, now)
         .execute(&mut *conn)
         .await
         .map_err(failed("redate charges"))?;
@@ -173,11 +173,11 @@ pub async fn redate(conn: &mut PgConnection, accounts: &[String], now: DateTime<
         update impact_mirror.bucket
         set closed_until = case when closed_until > $2::timestamptz + interval '24 hours' then $2::timestamptz + interval '24 hours'
                                 else closed_until end,
-            seen_at = case when seen_at > $2 then $2 else seen_at end,
+            seen_at = case when seen_at > $2::timestamptz + interval '1 minute' then $2 else seen_at end,
             seen_resets_at = case when seen_resets_at > $2::timestamptz + window_length then $2::timestamptz + window_length
                                   else seen_resets_at end
         where account = any($1)
-          and (closed_until > $2::timestamptz + interval '24 hours' or seen_at > $2 or seen_resets_at > $2::timestamptz + window_length)
+          and (closed_until > $2::timestamptz + interval '24 hours' or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
         "#,
         accounts,
         now,
@@ -221,7 +221,8 @@ pub async fn forgive_duplicate(conn: &mut PgConnection, job: &Job) -> Result<(),
 const LONGEST_CLOSURE: Duration = Duration::from_hours(24);
 
 /// Closes a bucket after a 429 (design §10): until the reset, else an hourly bucket for 5 minutes doubling to an
-/// hour, a daily one for an hour. Says until when.
+/// hour, a daily one for an hour. A reset that was kept and yet led to the next 429 is not believed where it is shorter.
+/// What is closed already is not closed for longer by further 429s to calls that were under way. Says until when.
 pub async fn close(
     conn: &mut PgConnection,
     account: &AccountName,
@@ -233,13 +234,17 @@ pub async fn close(
     let closed_until = sqlx::query_scalar!(
         r#"
         update impact_mirror.bucket
-        set throttles = throttles + 1,
+        set throttles = throttles + case when closed_until > $4 then 0 else 1 end,
             closed_until = greatest(
                 closed_until,
-                $4::timestamptz + coalesce(
-                    make_interval(secs => $3),
-                    case when window_length > interval '1 hour' then interval '1 hour'
-                         else least(interval '5 minutes' * power(2, least(throttles, 10)), interval '1 hour') end))
+                case
+                    when $3::double precision is not null and throttles < 2 then $4::timestamptz + make_interval(secs => $3)
+                    when closed_until > $4 then $4::timestamptz + coalesce(make_interval(secs => $3), interval '0')
+                    else $4::timestamptz + greatest(
+                        make_interval(secs => $3),
+                        case when window_length > interval '1 hour' then interval '1 hour'
+                             else least(interval '5 minutes' * power(2, least(throttles, 10)), interval '1 hour') end)
+                end)
         where account = $1 and bucket = $2
         returning closed_until as "closed_until!"
         "#,
@@ -295,9 +300,10 @@ pub async fn budgets(
 ) -> Result<BTreeMap<(AccountName, Bucket), BudgetState>, Error> {
     let buckets = sqlx::query!(
         r#"
-        select b.account as "account: AccountName", b.bucket as "bucket: Bucket", b.closed_until, r.ceiling as "ceiling!",
+        select b.account as "account: AccountName", b.bucket as "bucket: Bucket", b.closed_until, a.replay_cost, r.ceiling as "ceiling!",
                r.ledger_room as "ledger_room!", r.seen_room, r.seen_until
         from impact_mirror.bucket b
+        join impact_mirror.account a on a.name = b.account
         cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $2) r
         where b.account = any($1)
         "#,
@@ -337,6 +343,7 @@ pub async fn budgets(
                 window: row.bucket.window(),
                 charges: Vec::new(),
                 closed_until: row.closed_until,
+                replay_cost: count(row.replay_cost),
                 at_most: lower
                     .zip(row.seen_until)
                     .map(|(left, until)| AtMost { left: count(left), until: until.max(now) }),

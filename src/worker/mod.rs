@@ -277,7 +277,13 @@ fn until_next(next: NextDue, in_vain: u32) -> Duration {
 async fn run(pool: Pool, context: &Context, jobs: Vec<Job>, stop: &Stop) {
     let held: Vec<_> = jobs.iter().map(|job| context.leases.hold(job.lease)).collect();
     let work = async {
-        let left = if jobs.len() > 1 { together::step(context, &jobs).await } else { jobs.iter().collect() };
+        let left = if jobs.len() > 1 {
+            // After a panic each job is polled by itself; one whose outcome was written is not ours any more.
+            let together = AssertUnwindSafe(together::step(context, &jobs)).catch_unwind();
+            together.await.unwrap_or_else(|_panic| jobs.iter().collect())
+        } else {
+            jobs.iter().collect()
+        };
         for job in left {
             let ended = AssertUnwindSafe(pool.step(context, job)).catch_unwind().instrument(span(job));
             match ended.await {

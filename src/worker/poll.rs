@@ -39,6 +39,10 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
     let next = after_poll(job, &looked, context.now(), &context.poll_policy());
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    if matches!((&next, remote.status), (AfterPoll::GiveUp { .. }, RemoteStatus::Error | RemoteStatus::Failed)) {
+        // Waited for before the job is locked: the heartbeat of its lease must not wait with us.
+        store::coverage::lock_planning(&mut tx).await?;
+    }
     let polled = Polled {
         remote_status: remote.status_text,
         remote_percent: remote.percent,

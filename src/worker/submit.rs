@@ -7,7 +7,7 @@ use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, poll, soon};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
-use crate::impact::{self, RemoteJob, RemoteJobId};
+use crate::impact::{self, Answer, RemoteJob, RemoteJobId};
 use crate::job::Job;
 use crate::job::decide::{AfterLookup, OrderBy, SeenStatus, adopt_replay, adopt_submission};
 use crate::retry::ErrorKind;
@@ -28,13 +28,14 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
 async fn submit(context: &Context, job: &Job) -> Result<(), store::Error> {
     let began = tokio::time::Instant::now();
     let answer = context.client(&job.account).submit(&job.request).await;
-    heard(context, Paid::Order(job), &answer).await?;
+    let took = elapsed(began);
+    heard_order(context, job, &answer).await;
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return settle(context, job, Failure::call(&error, job.bucket)).await,
     };
     let id = answer.value.id.as_str().to_owned();
-    let asked_at = answer.server_date.map(|date| date - elapsed(began));
+    let asked_at = answer.server_date.map(|date| date - took);
     tracing::info!(remote_job_id = id, "ordered {} {} of {}", job.export, job.window, job.account);
     follow(context, job, Followed { id, asked_at, as_of: None, note: "" }).await
 }
@@ -65,11 +66,12 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
     }
     let began = tokio::time::Instant::now();
     let answer = client.replay(id).await;
-    heard(context, Paid::Order(job), &answer).await?;
+    let took = elapsed(began);
+    heard_order(context, job, &answer).await;
     match answer {
         Ok(answer) => {
             let new = answer.value.id.as_str().to_owned();
-            let asked_at = answer.server_date.map(|date| date - elapsed(began));
+            let asked_at = answer.server_date.map(|date| date - took);
             tracing::info!(remote_job_id = new, "replayed {} {} of {}", job.export, job.window, job.account);
             follow(context, job, Followed { id: new, asked_at, as_of: None, note: "by Replay" }).await
         }
@@ -88,6 +90,13 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
             }
         }
         Err(error) => settle(context, job, Failure::call(&error, job.bucket)).await,
+    }
+}
+
+/// Writes down what the answer to an order said of quota. An order that was taken is followed even where that fails.
+async fn heard_order<T>(context: &Context, job: &Job, answer: &Result<Answer<T>, impact::Error>) {
+    if let Err(error) = heard(context, Paid::Order(job), answer).await {
+        tracing::warn!(error = %Chain(&error), "cannot write down what the answer to an order said of quota");
     }
 }
 

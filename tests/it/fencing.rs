@@ -224,6 +224,7 @@ fn wanted() -> Wanted {
         bucket: Bucket::ClickExport,
         request: ExportRequest { source: Source::Clicks, program, window, params: [].into() },
         replay_of: None,
+        cost: 1,
         wanted_after: Utc::now(),
         expected_at: None,
         because: None,

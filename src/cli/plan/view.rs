@@ -68,7 +68,7 @@ impl View {
 fn call(one: &Wanted) -> Value {
     json!({"at": one.expected_at, "account": one.account, "bucket": one.bucket, "action": one.action(),
            "export": one.export, "program": one.request.program, "from_day": one.window.from(),
-           "to_day": one.window.to(), "reason": one.reason, "cost": 1})
+           "to_day": one.window.to(), "reason": one.reason, "cost": one.cost})
 }
 
 fn waits(one: &Wanted) -> Value {

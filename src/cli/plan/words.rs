@@ -74,9 +74,10 @@ fn print_calls(view: &View, shown: usize) {
     }
     let now = view.calls.iter().filter(|one| one.expected_at == Some(view.now)).count();
     say!(
-        "{} calls in the next 24 hours, {} of them now; each costs one of its bucket:",
+        "{} calls in the next 24 hours, {} of them now; they cost {} of their buckets:",
         count(view.calls.len()),
-        count(now)
+        count(now),
+        count(view.calls.iter().map(|one| one.cost as usize).sum())
     );
     if view.calls.len() <= shown {
         let mut table = Table::new(&["at", "export", "account", "program", "days", "reason", "action", ">cost"]);
@@ -89,7 +90,7 @@ fn print_calls(view: &View, shown: usize) {
                 one.window.to_string(),
                 one.reason.to_string(),
                 one.action().as_str().to_owned(),
-                "1".to_owned(),
+                one.cost.to_string(),
             ]);
         }
         say_as_is!("{table}");

@@ -156,6 +156,7 @@ fn budgets(mirror: &Mirror<'_>, now: DateTime<Utc>) -> BTreeMap<(AccountName, Bu
                 charges: charges.map(|charge| Spent { at: charge.at, reason: Some(charge.reason) }).collect(),
                 closed_until: None,
                 at_most: None,
+                replay_cost: 1,
             };
             ((account, bucket), state)
         })
