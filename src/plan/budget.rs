@@ -8,7 +8,7 @@ use super::demand::Demand;
 use crate::export::Reason;
 
 /// This part of a bucket is guaranteed to refreshes, and as much to backfill, in every window.
-const GUARANTEED: f64 = 0.15;
+const GUARANTEED: f64 = 0.2;
 
 /// A call that higher classes are expected to make may have to wait this long: what was read yesterday some time after its
 /// tick is free again as long after today's. A newest day that is read that much later keeps a promise of 26 hours.
