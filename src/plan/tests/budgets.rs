@@ -80,7 +80,7 @@ fn a_limit_of_zero_never_calls_and_headers_leave_less() {
 }
 
 #[test]
-fn the_window_that_most_likely_changed_is_read_first() {
+fn the_window_that_gains_most_is_read_first() {
     let mut state = report("2026-01-01");
     state.feed.include_today = false;
     state.feed.max_window_days = 1;
@@ -94,9 +94,12 @@ fn the_window_that_most_likely_changed_is_read_first() {
     assert_eq!(days, [day("2026-06-05"), day("2026-05-01")], "the younger day, though it was read later");
 
     // What earlier reads found counts more than the age alone.
-    state.rates.0[band(TimeDelta::days(40))] = Band { changes: 500.0, days: 100.0 };
-    let plan = plan_for(state, 100);
-    assert_eq!(plan.calls[0].window.from(), day("2026-05-01"));
+    state.rates.0[band(TimeDelta::days(40))] = Band { changes: 100.0, days: 100.0 };
+    assert_eq!(plan_for(state.clone(), 100).calls[0].window.from(), day("2026-05-01"));
+
+    // What changes again at once is not worth much.
+    state.rates.0[band(TimeDelta::days(40))] = Band { changes: 5_000.0, days: 100.0 };
+    assert_eq!(plan_for(state, 100).calls[0].window.from(), day("2026-06-05"));
 }
 
 #[test]

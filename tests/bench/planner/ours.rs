@@ -67,8 +67,8 @@ impl Ours {
         let cells = &mut self.state.feeds[place].cells;
         for day in call.window.days() {
             let held = mirror.held(place, day).expect("it was just read");
-            let cell = Cell { as_of: Some(held.as_of), next_refresh_at: held.next_refresh_at, failed_at: None };
-            set(cells, day, cell);
+            let now_known = Cell { as_of: Some(held.as_of), next_refresh_at: held.next_refresh_at, failed_at: None };
+            set(cells, day, now_known);
         }
     }
 }
