@@ -113,11 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn a_single_day_in_the_same_words_disproves_a_limit_on_trial_and_no_other() {
+    fn a_single_day_disproves_a_limit_on_trial_in_the_same_words_or_where_it_is_the_shortest() {
         assert_eq!(after(1, Some(&limit(Some(1), None))), AfterRefusal::FailAll);
         assert_eq!(after(1, Some(&limit(Some(4), Some(1)))), AfterRefusal::Fail);
         assert_eq!(after(1, None), AfterRefusal::Fail);
-        assert_eq!(after_refusal(1, Some(&limit(Some(1), None)), "Bad parameter", now()), AfterRefusal::Fail);
+        let other_words = |max_days| after_refusal(1, Some(&limit(Some(max_days), None)), "Bad parameter", now());
+        assert_eq!(other_words(2), AfterRefusal::Fail);
+        assert_eq!(other_words(1), AfterRefusal::FailAll);
     }
 
     #[test]

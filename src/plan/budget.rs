@@ -8,11 +8,11 @@ use super::{Action, Because};
 use crate::export::Reason;
 
 /// This part of a bucket is guaranteed to refreshes, and as much to backfill, in every window.
-const GUARANTEED: f64 = 0.15;
+const GUARANTEED: f64 = 0.2;
 
-/// A call that higher classes are expected to make may have to wait this long: what was read yesterday at the same time is
-/// free again some seconds after today's tick.
-const GRACE: TimeDelta = TimeDelta::minutes(15);
+/// A call that higher classes are expected to make may have to wait this long: what was read yesterday some time after its
+/// tick is free again as long after today's. A newest day that is read that much later keeps a promise of 26 hours.
+const GRACE: TimeDelta = TimeDelta::hours(2);
 
 /// What is known of a bucket.
 #[derive(Debug, Clone)]

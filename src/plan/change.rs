@@ -29,20 +29,18 @@ pub fn band(age: TimeDelta) -> usize {
 }
 
 impl ChangeRates {
-    /// How likely the rows of a day that has been over for `age` are to have changed since they were read
-    /// `since_read` ago: 0 for surely not, 1 for surely.
-    pub fn chance(&self, age: TimeDelta, since_read: TimeDelta) -> f64 {
+    /// How often a day the rows of a day change that has been over for `age`.
+    pub fn per_day(&self, age: TimeDelta) -> f64 {
         let index = band(age);
         let Band { changes, days } = self.0[index];
         // Before anything is known: about daily while a day is young, half as often with each doubling of its age.
         let prior = 0.5_f64.powi(i32::try_from(index).expect("few bands"));
-        let per_day = (changes + prior * PRIOR_DAYS) / (days + PRIOR_DAYS);
-        1.0 - (-per_day * in_days(since_read).max(0.0)).exp()
+        (changes + prior * PRIOR_DAYS) / (days + PRIOR_DAYS)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds of some years are far below 2^52")]
-fn in_days(span: TimeDelta) -> f64 {
+pub(super) fn in_days(span: TimeDelta) -> f64 {
     span.num_seconds() as f64 / 86_400.0
 }
 
@@ -59,20 +57,19 @@ mod tests {
     #[test]
     fn what_never_changes_is_soon_believed_not_to() {
         let mut rates = ChangeRates::default();
-        let (age, day) = (TimeDelta::days(40), TimeDelta::days(1));
-        let before = rates.chance(age, day);
+        let age = TimeDelta::days(40);
+        let before = rates.per_day(age);
         rates.0[band(age)] = Band { changes: 0.0, days: 300.0 };
-        assert!(rates.chance(age, day) < before / 20.0);
+        assert!(rates.per_day(age) < before / 20.0);
         rates.0[band(age)] = Band { changes: 300.0, days: 300.0 };
-        assert!(rates.chance(age, day) > 0.6);
+        assert!(rates.per_day(age) > 0.9);
     }
 
     #[test]
-    fn waiting_makes_a_change_likelier_and_no_wait_makes_it_impossible() {
+    fn before_anything_is_known_older_days_change_less() {
         let rates = ChangeRates::default();
-        let age = TimeDelta::days(10);
-        assert!(rates.chance(age, TimeDelta::zero()).abs() < f64::EPSILON);
-        assert!(rates.chance(age, TimeDelta::days(2)) > rates.chance(age, TimeDelta::days(1)));
-        assert!(rates.chance(age, TimeDelta::days(9999)) <= 1.0);
+        let by_age: Vec<f64> = [0, 1, 3, 7, 400].map(|age| rates.per_day(TimeDelta::days(age))).to_vec();
+        assert!(by_age.is_sorted_by(|a, b| a > b), "{by_age:?}");
+        assert!((by_age[0] - 1.0).abs() < f64::EPSILON);
     }
 }

@@ -198,10 +198,10 @@ fn backfill_leaves_room_for_the_fresh_days_of_the_next_hours() {
     let mut state = report("2026-01-01");
     state.feed.max_window_days = 1;
     let plan = plan_for(state, 10);
-    // Two fresh days now. Until noon, by quarters of an hour: today at 17:45 and 23:30, two days at midnight, and today
-    // at 5:45 and 11:30.
+    // Two fresh days now. Until ten, after which a call may wait for those of now: today at 17:45 and 23:30, two days at
+    // midnight, and today at 5:45.
     assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Fresh).count(), 2);
-    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 2);
+    assert_eq!(plan.calls.iter().filter(|call| call.reason == Reason::Backfill).count(), 3);
 }
 
 #[test]

@@ -1,11 +1,19 @@
 //! What is lost by waiting, as a number: which of the windows goes first.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::FeedState;
 use super::cells::{Due, DueDay};
+use super::change::in_days;
 use crate::clock::{day_end, day_in, day_start};
 use crate::export::{Reason, Window};
+
+/// How often the rows of a day that is not over change, a day.
+const CHANGES_OF_TODAY: f64 = 24.0;
+
+/// A feed whose promise has been broken for as long again counts as much as so many days of right rows: freshness is a
+/// floor, and feeds take turns.
+const LATE: f64 = 50.0;
 
 const CLASS: i32 = 100_000;
 /// A rank stays below the next class.
@@ -13,10 +21,11 @@ const LAST_RANK: i32 = CLASS - 1;
 
 /// The place of a window in the queue, lower first: its class, and within it by what waiting costs.
 pub(super) fn priority(state: &FeedState, due: &Due, window: Window, reason: Reason, now: DateTime<Utc>) -> i32 {
-    let days = || due.within(window);
+    let gain = || window.days().map(|day| gain(state, day, now)).sum::<f64>();
+    let lateness = || due.within(window).iter().map(|one| lateness(state, due, one, now)).fold(0.0, f64::max);
     let rank = match reason {
-        Reason::Fresh => worth_rank(days().iter().map(|one| staleness(state, due, one, now)).fold(0.0, f64::max)),
-        Reason::Refresh => worth_rank(days().iter().map(|one| change(state, one, now)).sum()),
+        Reason::Fresh => worth_rank(gain() + LATE * lateness()),
+        Reason::Refresh => worth_rank(gain()),
         Reason::Manual | Reason::Backfill => age_rank(state, window, now),
     };
     i32::from(reason as u8) * CLASS + rank
@@ -33,13 +42,12 @@ fn age_rank(state: &FeedState, window: Window, now: DateTime<Utc>) -> i32 {
 /// More worth goes first.
 fn worth_rank(worth: f64) -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "clamped")]
-    let points = (worth * 1_000.0).clamp(0.0, f64::from(LAST_RANK)) as i32;
+    let points = (worth * 200.0).clamp(0.0, f64::from(LAST_RANK)) as i32;
     LAST_RANK - points
 }
 
-/// How long the feed has been behind, relative to its promise: feeds that were left out yesterday go before those that were
-/// read.
-fn staleness(state: &FeedState, due: &Due, one: &DueDay, now: DateTime<Utc>) -> f64 {
+/// How long the promise to the feed has been broken, in promises.
+fn lateness(state: &FeedState, due: &Due, one: &DueDay, now: DateTime<Utc>) -> f64 {
     if one.reason != Reason::Fresh {
         return 0.0;
     }
@@ -50,7 +58,7 @@ fn staleness(state: &FeedState, due: &Due, one: &DueDay, now: DateTime<Utc>) -> 
         one.as_of.unwrap_or_else(|| day_start(feed.time_zone, one.day))
     };
     let promise = feed.freshness.as_secs_f64().max(1.0);
-    (now - since).as_seconds_f64() / promise
+    ((now - since).as_seconds_f64() / promise - 1.0).max(0.0)
 }
 
 /// When the first complete day that is not read yet was over; in the future where none is missing.
@@ -59,8 +67,22 @@ pub(super) fn behind_since(state: &FeedState, due: &Due) -> DateTime<Utc> {
     day_end(state.feed.time_zone, first_missing.max(state.feed.since))
 }
 
-/// How likely it is that the day's rows have changed.
-fn change(state: &FeedState, one: &DueDay, now: DateTime<Utc>) -> f64 {
-    let age = now - day_end(state.feed.time_zone, one.day);
-    one.as_of.map_or(0.0, |as_of| state.rates.chance(age, now - as_of))
+/// What a read of a day gains: the days for which its rows will be right, less those for which they would have been anyway.
+/// Where nothing has changed since the last read, or nothing will any more, it is nothing.
+fn gain(state: &FeedState, day: NaiveDate, now: DateTime<Utc>) -> f64 {
+    let end = day_end(state.feed.time_zone, day);
+    let is_over = end <= now;
+    let per_day = if is_over { state.rates.per_day(now - end) } else { CHANGES_OF_TODAY };
+    let cell = state.cells.binary_search_by_key(&day, |(day, _)| *day).ok().map(|at| state.cells[at].1);
+    match cell.and_then(|cell| Some((cell.as_of?, cell.next_refresh_at))) {
+        Some((_, None)) => 0.0, // settled
+        Some((as_of, Some(_))) => {
+            let changes = per_day * in_days(now - as_of).max(0.0);
+            (1.0 - (1.0 + changes) * (-changes).exp()) / per_day
+        }
+        None => {
+            let begun = if is_over { end } else { day_start(state.feed.time_zone, day) };
+            in_days(now - begun).min(1.0 / per_day)
+        }
+    }
 }

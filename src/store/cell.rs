@@ -14,6 +14,9 @@ use crate::job::Job;
 use crate::job::reread::{After, Before, compare};
 use crate::plan::{band, is_complete, next_refresh_at};
 
+/// So long after a day new rows of it may still be recorded (impact-api §7.2), so that locked ones do not settle it.
+const LATE_ROWS: TimeDelta = TimeDelta::days(7);
+
 /// What a load leaves in the days of its window.
 #[derive(Debug)]
 pub struct Filled {
@@ -47,8 +50,7 @@ pub async fn fill(
             let age = filled.as_of - day_end(time_zone, day);
             seen.push(Seen { band: band(age), changed: found.changed, waited });
         }
-        // Until the youngest rule is over, rows may still be recorded late (impact-api §7.2).
-        let is_young = rules.first().is_some_and(|rule| filled.as_of - day_end(time_zone, day) < age_of(rule));
+        let is_young = filled.as_of - day_end(time_zone, day) < LATE_ROWS;
         let is_locked = complete && !is_young && filled.locked.contains(&day);
         let by_rules = next_refresh_at(time_zone, day, filled.as_of, rules, found.unchanged_reads);
         new.days.push(day);
@@ -61,10 +63,6 @@ pub async fn fill(
     }
     write(conn, job, filled.as_of, &new).await?;
     change_rate::learn(conn, &job.export, &job.account, &seen, filled.as_of).await
-}
-
-fn age_of(rule: &RefreshRule) -> TimeDelta {
-    TimeDelta::from_std(rule.age).unwrap_or(TimeDelta::MAX)
 }
 
 /// The loaded cells of the window.

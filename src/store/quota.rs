@@ -221,7 +221,8 @@ pub async fn forgive_duplicate(conn: &mut PgConnection, job: &Job) -> Result<(),
 const LONGEST_CLOSURE: Duration = Duration::from_hours(24);
 
 /// Closes a bucket after a 429 (design §10): until the reset, else an hourly bucket for 5 minutes doubling to an
-/// hour, a daily one for an hour. A reset that was kept and yet led to the next 429 is not believed where it is shorter.
+/// hour, a daily one for an hour. Where resets are kept and lead to the next 429 all the same, the pause
+/// doubles.
 /// What is closed already is not closed for longer by further 429s to calls that were under way. Says until when.
 pub async fn close(
     conn: &mut PgConnection,
@@ -240,10 +241,10 @@ pub async fn close(
                 case
                     when $3::double precision is not null and throttles < 2 then $4::timestamptz + make_interval(secs => $3)
                     when closed_until > $4 then $4::timestamptz + coalesce(make_interval(secs => $3), interval '0')
-                    else $4::timestamptz + greatest(
-                        make_interval(secs => $3),
-                        case when window_length > interval '1 hour' then interval '1 hour'
-                             else least(interval '5 minutes' * power(2, least(throttles, 10)), interval '1 hour') end)
+                    when $3 is not null then $4::timestamptz + greatest(
+                        make_interval(secs => $3), least(interval '1 second' * power(2, least(throttles, 12)), interval '1 hour'))
+                    when window_length > interval '1 hour' then $4::timestamptz + interval '1 hour'
+                    else $4::timestamptz + least(interval '5 minutes' * power(2, least(throttles, 10)), interval '1 hour')
                 end)
         where account = $1 and bucket = $2
         returning closed_until as "closed_until!"

@@ -3,113 +3,125 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use impact_mirror::account::AccountName;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use impact_mirror::clock::day_end;
-use impact_mirror::export::{Bucket, ExportName, Program};
-use impact_mirror::plan::{AccountState, BudgetState, Cell, ChangeRates, Feed, FeedState, Spent, band, draft};
+use impact_mirror::export::{Bucket, ExportName, Program, Window};
+use impact_mirror::plan::{AccountState, BudgetState, Cell, ChangeRates, Feed, FeedState, Spent, Wanted, band, draft};
 use impact_mirror::scheduler::Cron;
 
-use crate::brand::Brand;
+use crate::brand::{self, Brand};
 use crate::mirror::Mirror;
 
 /// The planner with what the daemon would read from its database.
 pub struct Ours {
-    states: Vec<AccountState>,
-    rates: HashMap<ExportName, ChangeRates>,
-    crons: Vec<Cron>,
+    /// Its feeds are those of the brand, in the same places.
+    state: AccountState,
+    crons: BTreeMap<ExportName, Cron>,
+    rates: BTreeMap<ExportName, ChangeRates>,
     places: HashMap<(ExportName, Program), usize>,
 }
 
 impl Ours {
     /// A planner that knows the settings alone.
     pub fn new(brand: &Brand) -> Self {
-        let key = |feed: &crate::brand::Feed| (feed.export.name.clone(), feed.program.clone());
-        let mut states: Vec<AccountState> = Vec::new();
-        for feed in &brand.feeds {
-            if !states.iter().any(|state| state.account == feed.account) {
-                states.push(AccountState {
-                    account: feed.account.clone(),
-                    feeds: Vec::new(),
-                    budgets: BTreeMap::new(),
-                });
-            }
-            let state = states.iter_mut().find(|state| state.account == feed.account).unwrap();
-            state.feeds.push(feed_state(feed));
-        }
+        let account = brand.feeds[0].account.clone();
+        assert!(brand.feeds.iter().all(|feed| feed.account == account), "budgets are an account's");
+        let name = |feed: &brand::Feed| feed.export.name.clone();
+        let feeds = || brand.feeds.iter();
         Self {
-            states,
-            rates: HashMap::new(),
-            crons: brand.feeds.iter().map(cron).collect(),
-            places: brand.feeds.iter().enumerate().map(|(place, feed)| (key(feed), place)).collect(),
+            state: AccountState { account, feeds: feeds().map(feed_state).collect(), budgets: BTreeMap::new() },
+            crons: feeds().map(|feed| (name(feed), cron(feed))).collect(),
+            rates: feeds().map(|feed| (name(feed), ChangeRates::default())).collect(),
+            places: feeds().enumerate().map(|(at, feed)| ((name(feed), feed.program.clone()), at)).collect(),
         }
     }
 
     /// Plans once and makes the calls.
     pub fn step(&mut self, mirror: &mut Mirror<'_>, now: DateTime<Utc>) {
-        let mut all = budgets(mirror, now);
-        for index in 0..self.states.len() {
-            let state = &mut self.states[index];
-            let (mut last, mut ticks): (Option<ExportName>, Arc<[DateTime<Utc>]>) = (None, Arc::new([]));
-            for feed in &mut state.feeds {
-                let place = self.places[&(feed.feed.export.clone(), feed.feed.program.clone())];
-                let cron = &self.crons[place];
-                if last.as_ref() != Some(&feed.feed.export) {
-                    last = Some(feed.feed.export.clone());
-                    let mut at = now;
-                    let mut list = Vec::new();
-                    while let Some(next) =
-                        cron.next_after(at).filter(|next| *next <= now + chrono::TimeDelta::hours(24))
-                    {
-                        list.push(next);
-                        at = next;
-                    }
-                    ticks = list.into();
-                }
-                let tick_at = cron.last_before(now).filter(|at| *at > mirror.brand.start);
-                feed.tick_at = tick_at.or(Some(mirror.brand.start));
-                feed.feed.ticks = Arc::clone(&ticks);
-                feed.rates = self.rates.get(&feed.feed.export).copied().unwrap_or_default();
-            }
-            state.budgets.clear();
-            let account = state.account.clone();
-            all.retain(|(name, bucket), budget| {
-                if *name == account {
-                    state.budgets.insert(*bucket, budget.clone());
-                }
-                *name != account
-            });
-            let calls = draft(state, now).spend(&HashMap::new(), now).calls;
-            for call in calls {
-                let place = self.places[&(call.export, call.request.program)];
-                let feed = &mirror.brand.feeds[place];
-                let rates = self.rates.entry(feed.export.name.clone()).or_default();
-                for day in call.window.days() {
-                    let end = day_end(feed.zone, day);
-                    if let Some(held) = mirror.held(place, day).filter(|held| held.as_of >= end) {
-                        let band = &mut rates.0[band(now - end)];
-                        band.days += (now - held.as_of).as_seconds_f64() / 86400.0;
-                        band.changes += f64::from(u8::from(mirror.has_changed(place, day, now)));
-                    }
-                }
-                mirror.read(place, call.window, call.reason, now);
-                let first = mirror.brand.feeds.iter().position(|feed| feed.account == account).unwrap();
-                let own = mirror.brand.feeds[first..place].iter().filter(|feed| feed.account == account).count();
-                let cells = &mut self.states[index].feeds[own].cells;
-                for day in call.window.days() {
-                    let held = mirror.held(place, day).unwrap();
-                    let cell = Cell { as_of: Some(held.as_of), next_refresh_at: held.next_refresh_at, failed_at: None };
-                    match cells.binary_search_by_key(&day, |(day, _)| *day) {
-                        Ok(at) => cells[at].1 = cell,
-                        Err(at) => cells.insert(at, (day, cell)),
-                    }
-                }
-            }
+        self.bring_up_to_date(mirror, now);
+        for call in draft(&self.state, now).spend(&HashMap::new(), now).calls {
+            self.make(&call, mirror, now);
+        }
+    }
+
+    /// What the daemon reads before each plan, beside the cells.
+    fn bring_up_to_date(&mut self, mirror: &Mirror<'_>, now: DateTime<Utc>) {
+        let start = mirror.brand.start;
+        let ticks: BTreeMap<_, _> = self.crons.iter().map(|(export, cron)| (export, ticks(cron, now))).collect();
+        for state in &mut self.state.feeds {
+            let export = &state.feed.export;
+            // The mirror is turned on at the start, which is a tick too.
+            state.tick_at = self.crons[export].last_before(now).max(Some(start));
+            state.feed.ticks = Arc::clone(&ticks[export]);
+            state.rates = self.rates[export];
+        }
+        let buckets: BTreeSet<Bucket> = mirror.brand.feeds.iter().map(brand::Feed::bucket).collect();
+        self.state.budgets = buckets.into_iter().map(|bucket| (bucket, budget(mirror, bucket, now))).collect();
+    }
+
+    fn make(&mut self, call: &Wanted, mirror: &mut Mirror<'_>, now: DateTime<Utc>) {
+        let place = self.places[&(call.export.clone(), call.request.program.clone())];
+        let rates = self.rates.get_mut(&call.export).expect("every export has rates");
+        learn(rates, mirror, place, call.window, now);
+        mirror.read(place, call.window, call.reason, now);
+        let cells = &mut self.state.feeds[place].cells;
+        for day in call.window.days() {
+            let held = mirror.held(place, day).expect("it was just read");
+            let now_known = Cell { as_of: Some(held.as_of), next_refresh_at: held.next_refresh_at, failed_at: None };
+            set(cells, day, now_known);
         }
     }
 }
 
-fn feed_state(feed: &crate::brand::Feed) -> FeedState {
+/// What a read is about to find, compared with the one before: only days that were over then teach anything.
+fn learn(rates: &mut ChangeRates, mirror: &Mirror<'_>, place: usize, window: Window, now: DateTime<Utc>) {
+    let zone = mirror.brand.feeds[place].zone;
+    for day in window.days() {
+        let end = day_end(zone, day);
+        if let Some(held) = mirror.held(place, day).filter(|held| held.as_of >= end) {
+            let band = &mut rates.0[band(now - end)];
+            band.days += (now - held.as_of).as_seconds_f64() / 86_400.0;
+            band.changes += f64::from(u8::from(mirror.has_changed(place, day, now)));
+        }
+    }
+}
+
+/// The cells are in order of their days.
+fn set(cells: &mut Vec<(NaiveDate, Cell)>, day: NaiveDate, cell: Cell) {
+    match cells.binary_search_by_key(&day, |(day, _)| *day) {
+        Ok(at) => cells[at].1 = cell,
+        Err(at) => cells.insert(at, (day, cell)),
+    }
+}
+
+fn budget(mirror: &Mirror<'_>, bucket: Bucket, now: DateTime<Utc>) -> BudgetState {
+    let charges = mirror.charges(bucket, now);
+    BudgetState {
+        limit: mirror.brand.limit(bucket),
+        window: bucket.window(),
+        charges: charges.map(|charge| Spent { at: charge.at, reason: Some(charge.reason) }).collect(),
+        closed_until: None,
+        at_most: None,
+        replay_cost: 1,
+    }
+}
+
+fn cron(feed: &brand::Feed) -> Cron {
+    Cron {
+        export: feed.export.name.clone(),
+        account: feed.account.clone(),
+        schedule: feed.export.schedule.clone(),
+        time_zone: feed.zone,
+    }
+}
+
+/// The ticks of the next 24 hours.
+fn ticks(cron: &Cron, now: DateTime<Utc>) -> Arc<[DateTime<Utc>]> {
+    let next = |at: &DateTime<Utc>| cron.next_after(*at);
+    std::iter::successors(cron.next_after(now), next).take_while(|at| *at <= now + TimeDelta::hours(24)).collect()
+}
+
+fn feed_state(feed: &brand::Feed) -> FeedState {
     let export = &feed.export;
     FeedState {
         feed: Feed {
@@ -124,7 +136,7 @@ fn feed_state(feed: &crate::brand::Feed) -> FeedState {
             max_window_days: export.max_window_days,
             rules: export.refresh.clone(),
             freshness: export.freshness,
-            ticks: Arc::new([]),
+            ticks: Arc::from([]),
         },
         tick_at: None,
         paused: None,
@@ -133,32 +145,4 @@ fn feed_state(feed: &crate::brand::Feed) -> FeedState {
         manual: Vec::new(),
         rates: ChangeRates::default(),
     }
-}
-
-fn cron(feed: &crate::brand::Feed) -> Cron {
-    Cron {
-        export: feed.export.name.clone(),
-        account: feed.account.clone(),
-        schedule: feed.export.schedule.clone(),
-        time_zone: feed.zone,
-    }
-}
-
-fn budgets(mirror: &Mirror<'_>, now: DateTime<Utc>) -> BTreeMap<(AccountName, Bucket), BudgetState> {
-    let feeds = mirror.brand.feeds.iter();
-    let keys: BTreeSet<_> = feeds.map(|feed| (feed.account.clone(), feed.bucket())).collect();
-    keys.into_iter()
-        .map(|(account, bucket)| {
-            let charges = mirror.charges(bucket, now);
-            let state = BudgetState {
-                limit: mirror.brand.limit(bucket),
-                window: bucket.window(),
-                charges: charges.map(|charge| Spent { at: charge.at, reason: Some(charge.reason) }).collect(),
-                closed_until: None,
-                at_most: None,
-                replay_cost: 1,
-            };
-            ((account, bucket), state)
-        })
-        .collect()
 }

@@ -114,7 +114,11 @@ pub fn print(scores: &[(&str, Score)], start: DateTime<Utc>) {
     row("rows wrong at the end", &|score| number(score.wrong_rows));
     row("age of the newest complete day, hours", &|score| format!("{:.0}", score.age_hours / score.ages));
     let best = scores[1..].iter().map(|(_, score)| score.recent_hours()).fold(f64::INFINITY, f64::min);
-    println!("\nThe better of the two is out of date {:.2} times as long as ours.", best / scores[0].1.recent_hours());
+    println!(
+        "\nThe measure is the cell-hours out of date of recent days, reports and clicks together: the better of the two is out of date {:.2} \
+         times as long as ours.",
+        best / scores[0].1.recent_hours()
+    );
 }
 
 /// Prints where the hours of recent days come from.

@@ -3,7 +3,7 @@
 use impact_mirror::app::SyncEnd;
 use impact_mirror::config::Programs;
 use impact_mirror::export::Program;
-use impact_mirror::sandbox::{FaultKind, Options, Point};
+use impact_mirror::sandbox::{Fault, FaultKind, Options, Point};
 
 use super::truth::assert_mirrored;
 use super::world::{World, actions, days_ago, options};
@@ -97,18 +97,27 @@ async fn a_single_day_that_is_cut_is_loaded_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_meets_a_single_day_too_was_not_about_the_length() {
+async fn a_refusal_of_a_program_is_not_about_the_length() {
     let world = World::new().await;
     let mut settings = world.settings(&actions(30));
     for account in settings.accounts.values_mut() {
         account.programs = Programs::Listed(vec![Program::new("9999")]);
     }
     assert_eq!(world.sync(&settings).await.end, SyncEnd::Failed);
+    assert_eq!(world.orders(), 1, "{:#?}", world.jobs().await);
+}
+
+#[tokio::test]
+async fn a_refusal_that_meets_a_single_day_too_was_not_about_the_length() {
+    let world = World::new().await;
+    let settings = world.settings(&actions(30));
+    world.sandbox.inject(Fault { times: 99, ..Fault::next(Point::Submit, FaultKind::ErrorObject200) });
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Failed);
     // 31, 16, 8, 4, 2 and 1 day, and the rest in the words that are known by now.
     assert_eq!(world.orders(), 7, "{:#?}", world.jobs().await);
     assert_eq!(world.cell_states("actions").await, ["failed"]);
     let job = world.query("select distinct error_message from impact_mirror.job where state = 'failed'").await;
-    assert!(job.len() == 1 && job[0].contains("Not a program of this account"), "{job:?}");
+    assert!(job.len() == 1 && job[0].contains("Unknown error"), "{job:?}");
     assert_eq!(world.value(LIMIT).await, "t", "no limit is left");
 
     // The next try of them costs one order.
