@@ -33,7 +33,8 @@ async fn a_longest_window_is_found_by_halving_and_kept() {
         assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
         assert_mirrored(&world, &settings).await;
         assert_eq!(world.count_jobs("failed").await, 0);
-        assert!(lost(&world).await <= 3, "31, 16 and 8 days: {:#?}", world.jobs().await);
+        // 31 days, by both submitters where the second was not told in time, then 16 and 8.
+        assert!(lost(&world).await <= 4, "{:#?}", world.jobs().await);
         assert_eq!(world.value(LIMIT).await, "4 t");
         let told = "select note from impact_mirror.job_event where to_state = 'cancelled' and note like '%may not exceed%' \
                     order by id limit 1";
@@ -46,7 +47,7 @@ async fn a_longest_window_is_found_by_halving_and_kept() {
         let orders = world.orders();
         world.request_refresh("actions", days_ago(30), days_ago(20)).await;
         assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
-        assert!(world.orders() - orders <= 5 && lost(&world).await <= 3, "{:#?}", world.jobs().await);
+        assert!(world.orders() - orders <= 5 && lost(&world).await <= 4, "{:#?}", world.jobs().await);
         assert_mirrored(&world, &settings).await;
         let lost_before = lost(&world).await;
 
