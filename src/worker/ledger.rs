@@ -111,7 +111,11 @@ impl Caller<'_> {
         };
         let mut conn = self.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let now = store::coverage::database_now(&mut conn).await?;
-        if store::heard::hear(&mut conn, &heard, now).await? {
+        let mut outcome = store::heard::hear(&mut conn, &heard, now).await;
+        if outcome.as_ref().is_err_and(store::Error::is_deadlock) {
+            outcome = store::heard::hear(&mut conn, &heard, now).await; // whoever was in the way is through
+        }
+        if outcome? {
             let account = self.account;
             tracing::warn!(%account, "the rate-limit headers of impact.com make no sense; going by our own count");
         }

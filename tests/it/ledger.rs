@@ -121,6 +121,7 @@ struct World {
     problem: Option<String>,
     /// Whether a charge waits for a later answer to date it, which by itself takes a window to end.
     has_lost: bool,
+    was_set_back: bool,
 }
 
 impl World {
@@ -162,6 +163,7 @@ impl World {
             others: Vec::new(),
             problem: None,
             has_lost: false,
+            was_set_back: false,
         };
         // An engine's first call finds the programs, and whether answers have dates.
         world.call(Bucket::Requests, &[(Fate::Answered { with_headers: false }, 0)]).await;
@@ -178,7 +180,10 @@ impl World {
             Event::Call(bucket, fates) => self.call(*bucket, fates).await,
             Event::Pass(seconds) => self.pass(TimeDelta::seconds(*seconds)).await,
             // Without a date in answers there is only our clock to go by.
-            Event::Jump(seconds) if self.has_dates => self.ahead += TimeDelta::seconds(*seconds),
+            Event::Jump(seconds) if self.has_dates => {
+                self.ahead += TimeDelta::seconds(*seconds);
+                self.was_set_back |= *seconds < 0;
+            }
             Event::Jump(_) => {}
             Event::OthersCall(bucket) => {
                 if self.left(*bucket) > 0 {
@@ -278,7 +283,9 @@ impl World {
 
     /// Whether a call goes through after quiet, with a few tries as a worker makes them.
     async fn has_room_again(&mut self) -> bool {
-        let windows = if self.has_lost { 2 } else { 1 };
+        // Charges that a clock set back left in the future count anew from the next call on; only when they are over by ours
+        // is impact.com's clock read, which dates those whose answer was lost.
+        let windows = 1 + u32::from(self.has_lost) + u32::from(self.was_set_back);
         for _ in 0..windows {
             self.pass(TimeDelta::hours(26)).await;
             for _ in 0..3 {
