@@ -82,7 +82,7 @@ impl Error {
     /// Whether Postgres ended our transaction in favour of another, so that it is worth another try at once.
     pub fn is_deadlock(&self) -> bool {
         let Self::Statement { source, .. } = self else { return false };
-        source.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "40P01")
+        source.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "40P01")
     }
 
     /// Whether the work was taken from us, which is nobody's fault.
