@@ -234,6 +234,54 @@ impl Source {
     }
 }
 
+/// The format of a result file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultFormat {
+    /// Commas and a header (impact-api §8.1).
+    #[default]
+    Csv,
+    /// A list of objects (impact-api §8.2).
+    Json,
+}
+
+impl ResultFormat {
+    /// The word in the configuration, and the ending of a file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+
+    /// The value of `ResultFormat`.
+    pub const fn parameter(self) -> &'static str {
+        match self {
+            Self::Csv => "CSV",
+            Self::Json => "JSON",
+        }
+    }
+
+    /// What says where in a file a record is: the lines of CSV, the records of JSON.
+    pub const fn place(self) -> &'static str {
+        match self {
+            Self::Csv => "line",
+            Self::Json => "record",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+    fn is_csv(&self) -> bool {
+        *self == Self::Csv
+    }
+}
+
+impl fmt::Display for ResultFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.parameter())
+    }
+}
+
 /// One order, canonical: equal requests are the same remote job to impact.com (impact-api §3.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ExportRequest {
@@ -245,6 +293,9 @@ pub struct ExportRequest {
     pub window: Window,
     /// Further parameters; a list repeats its parameter.
     pub params: BTreeMap<String, Vec<String>>,
+    /// The format of its result. CSV is not written down, as in requests from before there was another.
+    #[serde(default, skip_serializing_if = "ResultFormat::is_csv")]
+    pub format: ResultFormat,
 }
 
 /// Why a window is asked for, in the order of worth.

@@ -4,10 +4,12 @@
 
 pub mod account;
 pub mod app;
+pub mod archive;
 pub mod cli;
 pub mod clock;
 pub mod column;
 pub mod config;
+pub mod doubt;
 pub mod embedded;
 pub mod error_chain;
 pub mod export;
@@ -15,6 +17,7 @@ pub mod figures;
 pub mod http;
 pub mod impact;
 pub mod job;
+pub mod json;
 pub mod metrics;
 pub mod mirror;
 pub mod plan;

@@ -47,6 +47,8 @@ pub const ACCOUNT: &str = "account";
 pub const BUCKET: &str = "bucket";
 /// The state of a job.
 pub const STATE: &str = "state";
+/// What is doubtful about a file: count_mismatch, unexpected_zero or truncated.
+pub const KIND: &str = "kind";
 /// A part of the engine.
 pub const PART: &str = "part";
 /// The version of the program.
@@ -71,7 +73,16 @@ pub const EXPORT_PROMISED: Metric =
 pub const EXPORT_STALE: Metric = gauge("impact_mirror_export_is_stale", "1 where the promise of freshness is broken.");
 pub const CELLS_MISSING: Metric = gauge("impact_mirror_cells_missing", "Cells of the export that were never loaded.");
 pub const CELLS_FAILED: Metric = gauge("impact_mirror_cells_failed", "Cells of the export whose last job failed.");
+pub const LOAD_WARNINGS: Metric = gauge(
+    "impact_mirror_load_warnings",
+    "Loads of the export with a doubtful number of rows, of which some day still stands as they left it.",
+);
 pub const JOBS: Metric = gauge("impact_mirror_jobs", "Jobs in each state.");
+
+pub const ARCHIVE_LATE: Metric = gauge(
+    "impact_mirror_archive_late_files",
+    "Loaded files that the archive has not taken for five minutes or longer; after a week they are given up.",
+);
 
 pub const ACCOUNT_PAUSED: Metric =
     gauge("impact_mirror_account_is_paused", "1 where impact.com refuses the account's credential.");

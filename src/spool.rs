@@ -2,7 +2,7 @@
 //! written; only a whole, plausible one is handed on. Files of live processes are locked, those of dead ones swept away.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
+use crate::export::ResultFormat;
+use crate::json::NoResult;
 use crate::retry::ErrorKind;
+
+pub use look::FileKind;
+use look::Look;
+
+mod look;
 
 /// The ending of our file names.
 const SUFFIX: &str = ".spool";
@@ -18,8 +25,8 @@ const SUFFIX: &str = ".spool";
 /// How many first bytes are kept for the look at them.
 const HEAD_BYTES: usize = 512;
 
-/// How many characters of a wrong file a message shows.
-const SHOWN_CHARS: usize = 80;
+/// How much of a kept file is hashed at once.
+const HASHED_AT_ONCE: usize = 256 << 10;
 
 /// How often a file is made anew because a sweep took it before it was locked.
 const TRIES: u32 = 10;
@@ -40,14 +47,32 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Begins the file of a job.
-    pub async fn writer(&self, job_id: i64) -> Result<Writer, Error> {
+    /// Begins the file of a job, which is to be of this format.
+    pub async fn writer(&self, job_id: i64, format: ResultFormat) -> Result<Writer, Error> {
         let dir = self.dir.clone();
         let made = tokio::task::spawn_blocking(move || create_locked(&dir, job_id)).await;
         let (guard, file) = made
             .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
             .map_err(|source| failed("create", &self.dir, source))?;
-        Ok(Writer { guard, file: tokio::fs::File::from_std(file), hash: Sha256::new(), bytes: 0, head: Vec::new() })
+        Ok(Writer::new(guard, file, format))
+    }
+
+    /// The file of a job that was kept, with this hash; it is in use from now on.
+    pub async fn kept(&self, job_id: i64, sha256: [u8; 32]) -> Option<SpoolFile> {
+        let dir = self.dir.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let paths = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+            paths.filter(|path| job_of(path) == Some(job_id)).find_map(|path| reopen(path, sha256))
+        });
+        found.await.ok()?
+    }
+
+    /// Whether files may stay in the spool: all together may take half of the room that there would be without them.
+    pub fn has_room_to_keep(&self) -> bool {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return false };
+        let spooled: u64 = entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum();
+        nix::sys::statvfs::statvfs(&self.dir)
+            .is_ok_and(|disk| spooled <= disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 
     /// Removes the files of processes that are gone, except those of jobs to `keep`; says how many. Files in use by this or
@@ -75,9 +100,15 @@ pub struct Writer {
     hash: Sha256,
     bytes: u64,
     head: Vec<u8>,
+    look: Look,
 }
 
 impl Writer {
+    fn new(guard: Guard, file: File, format: ResultFormat) -> Self {
+        let file = tokio::fs::File::from_std(file);
+        Self { guard, file, hash: Sha256::new(), bytes: 0, head: Vec::new(), look: Look::new(format) }
+    }
+
     /// Appends bytes.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Error> {
         self.file.write_all(chunk).await.map_err(|source| failed("write", &self.guard.path, source))?;
@@ -85,23 +116,22 @@ impl Writer {
         self.bytes += chunk.len() as u64;
         let wanted = HEAD_BYTES.saturating_sub(self.head.len()).min(chunk.len());
         self.head.extend_from_slice(&chunk[..wanted]);
+        self.look.at(chunk);
         Ok(())
     }
 
-    /// Ends the file: it must have the expected length, where that is known, and look like CSV. An empty file is plausible.
+    /// Ends the file: it must have the expected length, where that is known, and look like its format. An empty file is plausible.
     pub async fn finish(mut self, expected_bytes: Option<u64>) -> Result<SpoolFile, Error> {
         self.file.flush().await.map_err(|source| failed("write", &self.guard.path, source))?;
         if let Some(expected) = expected_bytes.filter(|expected| *expected != self.bytes) {
             return Err(Error::WrongLength { expected, got: self.bytes });
         }
-        if let Some(kind) = FileKind::of(&self.head) {
-            return Err(Error::NotAFile { kind, head: shown(&self.head) });
-        }
+        self.look.judge(&self.head)?;
         Ok(SpoolFile {
             path: self.guard.path.clone(),
             sha256: self.hash.finalize().into(),
             bytes: self.bytes,
-            _guard: self.guard,
+            guard: self.guard,
             _lock: self.file.into_std().await,
         })
     }
@@ -116,50 +146,14 @@ pub struct SpoolFile {
     pub sha256: [u8; 32],
     /// Its length.
     pub bytes: u64,
-    _guard: Guard,
+    guard: Guard,
     _lock: File,
 }
 
-/// What a file is that should have been CSV.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
-    /// A web page.
-    Html,
-    /// A JSON object or array.
-    Json,
-    /// Another markup.
-    Xml,
-    /// Compressed, or text in a 16-bit encoding.
-    Binary,
-}
-
-impl FileKind {
-    /// The name in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Html => "an HTML page",
-            Self::Json => "JSON",
-            Self::Xml => "XML",
-            Self::Binary => "binary data",
-        }
-    }
-
-    /// Looks at the first bytes; none where they may be CSV.
-    fn of(head: &[u8]) -> Option<Self> {
-        const MAGIC: [&[u8]; 4] = [b"\x1f\x8b", b"PK\x03\x04", b"\xff\xfe", b"\xfe\xff"];
-        if MAGIC.iter().any(|magic| head.starts_with(magic)) {
-            return Some(Self::Binary);
-        }
-        let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
-        match text.first()? {
-            b'{' | b'[' => Some(Self::Json),
-            b'<' => {
-                let text = text.to_ascii_lowercase();
-                let is_html = text.starts_with(b"<!doctype html") || text.windows(5).any(|part| part == b"<html");
-                Some(if is_html { Self::Html } else { Self::Xml })
-            }
-            _ => None,
-        }
+impl SpoolFile {
+    /// Leaves the file on disk, for `Spool::kept`.
+    pub fn keep(self) {
+        std::mem::forget(self.guard);
     }
 }
 
@@ -200,24 +194,39 @@ pub enum Error {
         /// The bytes that came.
         got: u64,
     },
-    /// An error page or another format in place of CSV.
-    #[error("the result file is {} and not CSV; it begins {head:?}", kind.as_str())]
+    /// An error page or another format in place of the one that was asked for.
+    #[error("the result file is {} and not {format}; it begins {head:?}", kind.as_str())]
     NotAFile {
         /// What it looks like.
         kind: FileKind,
+        /// What it should be.
+        format: ResultFormat,
         /// Its first characters.
         head: String,
+    },
+    /// JSON that is cut off, or is no result.
+    #[error("the result file is not the JSON of a result; it begins {head:?}")]
+    NoResult {
+        /// Its first characters.
+        head: String,
+        /// What is wrong with it.
+        source: NoResult,
     },
 }
 
 impl Error {
+    /// Whether it may be a good result of another format.
+    pub fn is_of_another_format(&self) -> bool {
+        matches!(self, Self::NotAFile { kind: FileKind::Json | FileKind::Text, .. })
+    }
+
     /// The class of the failure, on which the retry policy hangs (design §3).
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Unusable { .. } | Self::NoRoom { .. } | Self::Io { .. } | Self::WrongLength { .. } => {
                 ErrorKind::Transient
             }
-            Self::NotAFile { .. } => ErrorKind::BadFile,
+            Self::NotAFile { .. } | Self::NoResult { .. } => ErrorKind::BadFile,
         }
     }
 }
@@ -273,6 +282,25 @@ fn remove_unless_in_use(path: &Path) -> bool {
     file.try_lock().is_ok() && fs::remove_file(path).is_ok()
 }
 
+/// Takes a file that nobody uses, if it is the right one.
+fn reopen(path: PathBuf, sha256: [u8; 32]) -> Option<SpoolFile> {
+    let mut file = File::open(&path).ok()?;
+    if !lock(&file).ok()? {
+        return None;
+    }
+    let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; HASHED_AT_ONCE]);
+    loop {
+        let read = file.read(&mut chunk).ok()?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&chunk[..read]);
+        bytes += read as u64;
+    }
+    let is_right = hash.finalize().as_slice() == sha256;
+    is_right.then(|| SpoolFile { path: path.clone(), sha256, bytes, guard: Guard { path }, _lock: file })
+}
+
 /// Names what the system refused, and the mend where the disk is full.
 fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
     match source.kind() {
@@ -282,12 +310,6 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
         }
         _ => Error::Io { action, path: path.to_owned(), source },
     }
-}
-
-/// The beginning of a file, fit for a message.
-fn shown(head: &[u8]) -> String {
-    let text = String::from_utf8_lossy(head);
-    text.trim_start_matches('\u{feff}').chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -312,8 +334,7 @@ mod tests {
         let dir = std::env::temp_dir();
         let guard = Guard { path: dir.join("no-such.spool") };
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut writer =
-            Writer { guard, file: tokio::fs::File::from_std(file), hash: Sha256::new(), bytes: 0, head: Vec::new() };
+        let mut writer = Writer::new(guard, file, ResultFormat::Csv);
         let error = match writer.write(b"a,b\n").await {
             Ok(()) => writer.finish(None).await.unwrap_err(),
             Err(error) => error,

@@ -1,16 +1,17 @@
 //! `check`: what has to be right before the daemon can work, each with the mend.
 
+use crate::archive::{self, Archive};
 use crate::config::{Account, Export, Programs, Settings};
 use crate::error_chain::Chain;
 use crate::export::{Program, Source};
-use crate::impact::{self, Answer};
+use crate::impact::{self, Answer, Limits};
 use crate::retry::ErrorKind;
 use crate::store;
 use crate::store::heard::Paid;
 use crate::store::quota::{ChargeId, Charged};
-use crate::worker::ledger::Caller;
+use crate::worker::ledger::{Caller, Series};
 
-use super::{Database, Patience, write_configuration, zones};
+use super::{Database, Patience, retention, write_configuration, zones};
 use crate::clock::Clock;
 
 /// How a check came out.
@@ -73,6 +74,10 @@ pub async fn check(settings: &Settings) -> Vec<Line> {
             None
         }
     };
+    if let Some(database) = &database {
+        lines.extend(check_partitions(settings, database).await);
+    }
+    lines.extend(check_archive(settings).await);
     for account in settings.accounts.values() {
         lines.extend(check_account(settings, account, database.as_ref()).await);
     }
@@ -98,6 +103,47 @@ async fn open(settings: &Settings) -> Result<(Option<Database>, Line), Line> {
     Ok((Some(database), Line::good("database", found)))
 }
 
+/// A line for each table that is not partitioned as its settings say.
+async fn check_partitions(settings: &Settings, database: &Database) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for export in settings.exports.values() {
+        let checked = async {
+            let mut conn = database.pool().acquire().await?;
+            retention::check(&mut conn, settings, export).await
+        };
+        if let Err(error) = checked.await {
+            let mend = format!("correct exports.{}.partition, or convert the table", export.name);
+            lines.push(Line::bad(format!("export {}: partitions", export.name), format!("{error:#}"), mend));
+        }
+    }
+    lines
+}
+
+/// Writes, reads and removes an object.
+async fn check_archive(settings: &Settings) -> Option<Line> {
+    let url = &settings.archive.as_ref()?.url;
+    let probed = async { Archive::open(url)?.probe().await };
+    let probed: Result<(), archive::Error> = probed.await;
+    Some(match probed {
+        Ok(()) => Line::good("archive", format!("{url}: written, read and removed")),
+        Err(error) => {
+            let mend = match url.scheme() {
+                "s3" => {
+                    "check archive.url, the AWS_… variables (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION) and that they may put, get and delete"
+                }
+                "gs" => {
+                    "check archive.url, GOOGLE_APPLICATION_CREDENTIALS and that it may create, get and delete objects"
+                }
+                "az" => {
+                    "check archive.url, the AZURE_STORAGE_… variables (ACCOUNT_NAME, ACCOUNT_KEY) and that they may write, read and delete"
+                }
+                _ => "make the directory writable for the daemon's user, or name another in archive.url",
+            };
+            Line::bad("archive", Chain(&error).to_string(), mend)
+        }
+    })
+}
+
 async fn check_account(settings: &Settings, account: &Account, database: Option<&Database>) -> Vec<Line> {
     let name = &account.name;
     let what = |about: &str| format!("account {name}: {about}");
@@ -116,7 +162,7 @@ async fn check_account(settings: &Settings, account: &Account, database: Option<
     let spent = || Line::warning(what("requests"), "the hourly requests are spent", "try again in an hour");
     let Some(charge) = payer.pay("company").await else { return vec![spent()] };
     let answer = client.company().await;
-    payer.heard(charge, &answer).await;
+    payer.heard(charge.map(|charge| Paid::Charge(name, charge)), &answer).await;
     let company = match answer {
         Ok(answer) => answer.value,
         Err(error) => return vec![refused(&what("credentials"), name.as_str(), &error)],
@@ -127,8 +173,9 @@ async fn check_account(settings: &Settings, account: &Account, database: Option<
         lines.push(spent());
         return lines;
     };
-    let answer = client.programs(|| async { payer.pay("programs").await.is_some() }).await;
-    payer.heard(charge, &answer).await;
+    let pages = payer.series("programs", charge);
+    let answer = client.programs(|limits| pay_page(pages.as_ref(), limits)).await;
+    payer.heard(pages.as_ref().map(Series::paid), &answer).await;
     match answer {
         Ok(answer) => {
             lines.push(check_programs(account, &answer.value));
@@ -148,8 +195,9 @@ async fn check_account(settings: &Settings, account: &Account, database: Option<
         lines.push(spent());
         return lines;
     };
-    let reports = client.reports(|| async { payer.pay("reports").await.is_some() }).await;
-    payer.heard(charge, &reports).await;
+    let pages = payer.series("reports", charge);
+    let reports = client.reports(|limits| pay_page(pages.as_ref(), limits)).await;
+    payer.heard(pages.as_ref().map(Series::paid), &reports).await;
     lines.extend(check_exports(settings, account, reports));
     lines
 }
@@ -159,7 +207,7 @@ struct Payer<'a> {
     caller: Option<Caller<'a>>,
 }
 
-impl Payer<'_> {
+impl<'a> Payer<'a> {
     /// `None`: there is no room for the call.
     async fn pay(&self, call: &'static str) -> Option<Option<ChargeId>> {
         let Some(caller) = &self.caller else { return Some(None) };
@@ -173,11 +221,23 @@ impl Payer<'_> {
         }
     }
 
-    async fn heard<T>(&self, charge: Option<ChargeId>, answer: &Result<Answer<T>, impact::Error>) {
-        let Some((caller, charge)) = self.caller.as_ref().zip(charge) else { return };
-        if let Err(error) = caller.heard(Paid::Charge(caller.account, charge), answer).await {
+    fn series(&self, call: &'static str, charge: Option<ChargeId>) -> Option<Series<'a>> {
+        self.caller.zip(charge).map(|(caller, charge)| Series::new(caller, call, charge))
+    }
+
+    async fn heard<T>(&self, paid: Option<Paid<'_>>, answer: &Result<Answer<T>, impact::Error>) {
+        let Some((caller, paid)) = self.caller.as_ref().zip(paid) else { return };
+        if let Err(error) = caller.heard(paid, answer).await {
             tracing::warn!(error = %Chain(&error), "cannot write down what an answer said of quota");
         }
+    }
+}
+
+/// Pays a further page; without a database everything is free.
+async fn pay_page(pages: Option<&Series<'_>>, limits: Limits) -> bool {
+    match pages {
+        Some(pages) => pages.pay(limits).await,
+        None => true,
     }
 }
 
@@ -188,13 +248,13 @@ async fn keep_programs(
     found: &[impact::ProgramInfo],
     database: &Database,
 ) -> anyhow::Result<()> {
-    if account.programs != Programs::All || found.is_empty() {
+    if found.is_empty() {
         return Ok(());
     }
     let programs: Vec<Program> = found.iter().map(|info| info.id.clone()).collect();
     let mut conn = database.pool().acquire().await?;
     for export in settings.exports.values() {
-        if export.per_program && export.accounts.contains(&account.name) {
+        if export.accounts.contains(&account.name) && export.programs_on(account).is_none() {
             store::configured::write_feeds(&mut conn, export, &account.name, &programs).await?;
         }
     }

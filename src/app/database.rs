@@ -65,12 +65,14 @@ impl Database {
                 Err(error) => error,
             };
             attempts += 1;
-            let pause = backoff(attempts, Duration::from_millis(500), Duration::from_secs(15), 1.0);
-            let is_over = match (&error, &patience) {
-                (store::Error::Connect(_), Patience::Endless(_)) => false,
-                (store::Error::Connect(_), Patience::Until(longest)) => began.elapsed() + pause > *longest,
+            let is_unreachable = matches!(error, store::Error::Connect(_));
+            let longest_pause = if is_unreachable { Duration::from_secs(15) } else { Duration::from_secs(2) };
+            let pause = backoff(attempts, Duration::from_millis(500), longest_pause, 1.0);
+            let is_over = match &patience {
                 // A server that answers and refuses will not change its mind.
-                (_, Patience::Endless(_) | Patience::Until(_)) => true,
+                _ if !is_unreachable && !error.is_held_up() => true,
+                Patience::Endless(_) => false,
+                Patience::Until(longest) => began.elapsed() + pause > *longest,
             };
             if is_over {
                 if let Some(embedded) = embedded {
@@ -78,7 +80,11 @@ impl Database {
                 }
                 return Err(error).context("the database cannot be used; see database.url");
             }
-            tracing::warn!(error = %Chain(&error), attempts, "the database does not answer; waiting for it");
+            if is_unreachable {
+                tracing::warn!(error = %Chain(&error), attempts, "the database does not answer; waiting for it");
+            } else {
+                tracing::info!(error = %Chain(&error), attempts, "a migration waits for somebody who uses its tables");
+            }
             match &patience {
                 Patience::Until(_) => tokio::time::sleep(pause).await,
                 Patience::Endless(stop) => tokio::select! {

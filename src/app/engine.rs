@@ -10,7 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use super::Database;
 use super::housekeeping;
+use super::retention;
 use crate::account::AccountName;
+use crate::archive::Archive;
 use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
@@ -65,45 +67,21 @@ pub struct Engine {
 impl Engine {
     /// Builds everything, writes the configuration into the database, finds the programs, and starts the workers.
     pub async fn start(settings: Settings, database: &Database, scope: Scope) -> anyhow::Result<Self> {
-        let pool = database.pool().clone();
-        let clients = clients(&settings)?;
-        let spool = Spool::open(&settings.spool_dir)?;
-        spool.sweep(|_| false);
         let exports = scope.exports(&settings);
-        let worker = store::job::Worker {
-            holder: holder(),
-            lease: settings.workers.lease,
-            accounts: settings.accounts.keys().map(|name| name.as_str().to_owned()).collect(),
-            exports: exports.iter().map(|name| name.as_str().to_owned()).collect(),
-        };
-        write_configuration(&pool, &settings).await?;
-        let settings = Arc::new(settings);
-        let wakes = Arc::new(Wakes::default());
-        let pulse = Arc::new(Pulse::default());
+        let context = context(settings, database, &exports).await?;
         let planner = Planner {
-            pool: pool.clone(),
-            settings: Arc::clone(&settings),
+            pool: context.pool.clone(),
+            settings: Arc::clone(&context.settings),
             exports: exports.clone(),
-            holder: worker.holder.clone(),
-            wakes: Arc::clone(&wakes),
-            pulse: Arc::clone(&pulse),
+            holder: context.worker.holder.clone(),
+            wakes: Arc::clone(&context.wakes),
+            pulse: Arc::clone(&context.pulse),
         };
-        let context = Arc::new(Context {
-            pool,
-            settings: Arc::clone(&settings),
-            clients,
-            worker,
-            spool,
-            wakes,
-            pulse,
-            leases: worker::Leases::default(),
-            metadata: worker::MetaData::default(),
-        });
         housekeeping::probe_paused(&context).await;
         housekeeping::discover_programs(&context).await;
 
         let engine = Self {
-            crons: crons(&settings, &exports),
+            crons: crons(&context.settings, &exports),
             context,
             planner,
             tasks: TaskTracker::new(),
@@ -136,6 +114,7 @@ impl Engine {
         tasks.spawn(self.planner.clone().run(stop_planner));
         tasks.spawn(housekeeping::listen(Arc::clone(context), gently.clone()));
         tasks.spawn(housekeeping::keep_house(Arc::clone(context), gently.clone()));
+        tasks.spawn(housekeeping::keep_archive(Arc::clone(context), gently.clone()));
     }
 
     /// What the steps run with.
@@ -173,10 +152,56 @@ impl Engine {
     }
 }
 
+/// What steps run with; writes the configuration into the database, clears the spool of what nobody needs, and fails where a
+/// table is not partitioned as its settings say.
+pub(super) async fn context(
+    settings: Settings,
+    database: &Database,
+    exports: &[ExportName],
+) -> anyhow::Result<Arc<Context>> {
+    let pool = database.pool().clone();
+    let clients = clients(&settings)?;
+    let archive = settings.archive.as_ref().map(|archive| Archive::open(&archive.url)).transpose()?;
+    let spool = Spool::open(&settings.spool_dir)?;
+    let late = match &archive {
+        Some(_) => store::archive::late_jobs(&mut *pool.acquire().await?).await?,
+        None => Vec::new(),
+    };
+    spool.sweep(|job| late.contains(&job));
+    let worker = store::job::Worker {
+        holder: holder(),
+        lease: settings.workers.lease,
+        accounts: settings.accounts.keys().map(|name| name.as_str().to_owned()).collect(),
+        exports: exports.iter().map(|name| name.as_str().to_owned()).collect(),
+    };
+    write_configuration(&pool, &settings).await?;
+    check_partitions(&pool, &settings, exports).await?;
+    Ok(Arc::new(Context {
+        pool,
+        settings: Arc::new(settings),
+        clients,
+        worker,
+        spool,
+        archive,
+        wakes: Arc::new(Wakes::default()),
+        pulse: Arc::new(Pulse::default()),
+        leases: worker::Leases::default(),
+        metadata: worker::MetaData::default(),
+    }))
+}
+
 /// Writes accounts, exports and feeds, for this engine and for the views.
 pub async fn write_configuration(pool: &PgPool, settings: &Settings) -> anyhow::Result<()> {
     let mut conn = pool.acquire().await.context("no connection to the database")?;
     store::configured::sync(&mut conn, settings).await?;
+    Ok(())
+}
+
+async fn check_partitions(pool: &PgPool, settings: &Settings, exports: &[ExportName]) -> anyhow::Result<()> {
+    let mut conn = pool.acquire().await.context("no connection to the database")?;
+    for export in exports.iter().filter_map(|name| settings.exports.get(name)) {
+        retention::check(&mut conn, settings, export).await?;
+    }
     Ok(())
 }
 

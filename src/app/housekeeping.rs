@@ -6,19 +6,21 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Account, Programs};
+use super::retention;
+use crate::config::Account;
 use crate::error_chain::Chain;
-use crate::export::Program;
+use crate::export::{ExportName, Program};
 use crate::retry::ErrorKind;
 use crate::store;
 use crate::store::account::OnlyDue;
 use crate::store::heard::Paid;
 use crate::store::quota::Charged;
-use crate::worker::Context;
+use crate::worker::ledger::Series;
+use crate::worker::{Context, look_after_archive};
 
 /// How often programs are looked for and the ledger is pruned.
 const ROUND: Duration = Duration::from_hours(6);
-/// How soon a round that failed is repeated.
+/// How soon a round that failed is repeated, and how often the archive is looked after.
 const REPEAT: Duration = Duration::from_mins(5);
 
 /// Tries every paused account once, and lets paused exports try again.
@@ -67,7 +69,7 @@ async fn try_probe_paused(context: &Context, only_due: OnlyDue) -> Result<(), st
 pub(super) async fn discover_programs(context: &Context) -> bool {
     let mut all = true;
     for account in context.settings.accounts.values() {
-        if account.programs != Programs::All || !is_asked_per_program(context, account) {
+        if !has_programs_to_find(context, account) {
             continue;
         }
         match discover(context, account).await {
@@ -81,8 +83,9 @@ pub(super) async fn discover_programs(context: &Context) -> bool {
     all
 }
 
-fn is_asked_per_program(context: &Context, account: &Account) -> bool {
-    context.settings.exports.values().any(|export| export.per_program && export.accounts.contains(&account.name))
+fn has_programs_to_find(context: &Context, account: &Account) -> bool {
+    let mut exports = context.settings.exports.values();
+    exports.any(|export| export.accounts.contains(&account.name) && export.programs_on(account).is_none())
 }
 
 async fn discover(context: &Context, account: &Account) -> anyhow::Result<()> {
@@ -91,8 +94,9 @@ async fn discover(context: &Context, account: &Account) -> anyhow::Result<()> {
     anyhow::ensure!(!is_paused, "the account is paused");
     let caller = context.caller(&account.name, None);
     let Charged::Yes(charge) = caller.pay("programs").await? else { anyhow::bail!("the hourly requests are spent") };
-    let answer = caller.client.programs(|| caller.pay_again("programs")).await;
-    caller.heard(Paid::Charge(&account.name, charge), &answer).await?;
+    let pages = Series::new(caller, "programs", charge);
+    let answer = caller.client.programs(|limits| pages.pay(limits)).await;
+    caller.heard(pages.paid(), &answer).await?;
     let found = match answer {
         Ok(answer) => answer.value,
         Err(error) => {
@@ -109,7 +113,7 @@ async fn discover(context: &Context, account: &Account) -> anyhow::Result<()> {
     let programs: Vec<Program> = found.into_iter().map(|info| info.id).collect();
     tracing::info!(account = %account.name, program_count = programs.len(), "found {} programs", programs.len());
     for export in context.settings.exports.values() {
-        if export.per_program && export.accounts.contains(&account.name) {
+        if export.accounts.contains(&account.name) && export.programs_on(account).is_none() {
             store::configured::write_feeds(&mut conn, export, &account.name, &programs).await?;
         }
     }
@@ -148,6 +152,15 @@ pub(super) async fn listen(context: Arc<Context>, stop: CancellationToken) {
 
 /// Rounds of the house, until told to stop.
 pub(super) async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return,
+        kept = keep_tables(&context) => {
+            if let Err(error) = kept {
+                tracing::warn!(error = format!("{error:#}"), "cannot look after partitions and retention; a later round does it");
+            }
+        }
+    }
     let mut pause = ROUND;
     loop {
         let next_probe = async {
@@ -171,6 +184,27 @@ pub(super) async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
+async fn keep_tables(context: &Context) -> anyhow::Result<()> {
+    let exports: Vec<ExportName> = context.settings.exports.keys().cloned().collect();
+    retention::keep_tables(&context.pool, &context.settings, &exports).await
+}
+
+/// Sends files that wait for the archive, and prunes it, until told to stop.
+pub(super) async fn keep_archive(context: Arc<Context>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = look_after_archive(&context) => {}
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(REPEAT) => {}
+        }
+    }
+}
+
 /// One round; gives the pause after it.
 async fn round(context: &Context) -> Duration {
     let has_found_all = discover_programs(context).await;
@@ -178,13 +212,15 @@ async fn round(context: &Context) -> Duration {
         try_probe_paused(context, OnlyDue::Yes).await?;
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let now = store::coverage::database_now(&mut conn).await?;
-        store::quota::prune(&mut conn, now).await
+        store::quota::prune(&mut conn, now).await?;
+        drop(conn);
+        keep_tables(context).await
     };
     match looked_after.await {
-        Ok(_) if has_found_all => ROUND,
-        Ok(_) => REPEAT,
+        Ok(()) if has_found_all => ROUND,
+        Ok(()) => REPEAT,
         Err(error) => {
-            tracing::warn!(error = %Chain(&error), "a round of housekeeping failed; it will be repeated");
+            tracing::warn!(error = format!("{error:#}"), "a round of housekeeping failed; it will be repeated");
             REPEAT
         }
     }

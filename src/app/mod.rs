@@ -3,7 +3,10 @@
 pub mod check;
 mod database;
 mod engine;
+pub mod explain;
 mod housekeeping;
+mod reload;
+pub mod retention;
 mod sync;
 mod zones;
 
@@ -17,6 +20,7 @@ use crate::http;
 
 pub use database::{Database, Patience};
 pub use engine::{Engine, Scope, planner, write_configuration};
+pub use reload::{ReloadProgress, ReloadReport, ReloadRequest, reload};
 pub use sync::{SyncEnd, SyncReport, sync};
 
 /// How long a stop waits for steps under way before it hands them back.

@@ -5,12 +5,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Database, Engine, GRACE};
+use super::{Database, Engine, GRACE, retention};
 use crate::clock::Clock;
 use crate::export::ExportName;
 use crate::scheduler::Waiting;
 use crate::store;
 use crate::store::coverage::Progress;
+use crate::worker;
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -52,7 +53,7 @@ pub async fn sync(
     {
         let mut conn = database.pool().acquire().await?;
         for cron in engine.crons() {
-            store::configured::tick(&mut conn, &cron.export, &cron.account, Clock.now()).await?;
+            store::tick::note(&mut conn, &cron.export, &cron.account, Clock.now()).await?;
         }
     }
     let exports = engine.context().worker.exports.clone();
@@ -79,6 +80,15 @@ pub async fn sync(
     let planner = engine.planner();
     let without_programs = store::configured::without_feeds(&mut conn, &planner.exports).await?;
     drop(conn);
+    if end.is_none()
+        && let Err(error) = retention::keep_tables(database.pool(), &engine.context().settings, &planner.exports).await
+    {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "what is kept no longer could not be dropped; the next run does it"
+        );
+    }
+    worker::look_after_archive(engine.context()).await;
     engine.stop(GRACE).await;
     let end = end.unwrap_or_else(|| {
         if without_programs.is_empty() { judge(&progress, &pass.waiting, failed_cells) } else { SyncEnd::Failed }

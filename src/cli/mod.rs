@@ -18,10 +18,12 @@ macro_rules! say_as_is {
 
 mod check;
 mod demo;
+mod explain;
 mod init;
 mod jobs;
 mod plan;
 mod progress;
+mod reload;
 mod request;
 mod sandbox;
 mod status;
@@ -114,6 +116,10 @@ enum Command {
     Backfill(request::Days),
     /// Ask for days to be read again, loaded or not, ahead of everything else
     Refresh(request::Days),
+    /// Load archived files again, after a change of types or catalogue; spends no quota
+    Reload(reload::Options),
+    /// Show where a row comes from: its load, job, request and file, and the line itself from the archive
+    Explain(explain::Options),
     /// List and look after single jobs
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -168,6 +174,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     let is_usage = error.chain().any(|cause| {
         cause.is::<config::Error>()
             || cause.is::<Misuse>()
+            || cause.is::<app::explain::BadKey>()
             || cause.downcast_ref().is_some_and(|error| matches!(error, crate::store::Error::BadUrl { .. }))
     });
     if is_usage { Exit::Usage } else { Exit::Failed }
@@ -215,6 +222,18 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Refresh(days) => {
             quiet();
             request::request(config::load(cli.config.as_deref())?, days, request::Kind::Refresh, form).await
+        }
+        Command::Reload(options) => {
+            quiet();
+            reload::reload(config::load(cli.config.as_deref())?, &options, form).await
+        }
+        Command::Explain(options) => {
+            quiet();
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = explain::explain(&settings, &database, &options, form).await;
+            database.close().await?;
+            exit
         }
         Command::Jobs(command) => {
             quiet();

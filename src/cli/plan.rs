@@ -55,10 +55,11 @@ async fn look(settings: &Settings, database: &Database, scope: app::Scope) -> an
     store::configured::sync(&mut tx, settings).await?;
     let planner = app::planner(database.pool(), settings, scope);
     let (forecasts, now) = planner.forecast(&mut tx).await?;
+    let drops = app::retention::foresee(&mut tx, settings, &planner.exports, now).await?;
     let undiscovered = store::configured::without_feeds(&mut tx, &planner.exports).await?;
     let quota = store::status::quota(&mut tx).await?;
     let paused = store::account::paused(&mut tx).await?;
     tx.rollback().await?;
     let accounts = settings.accounts.keys().cloned().collect();
-    Ok(View::new(forecasts, now, accounts, quota, paused, undiscovered))
+    Ok(View::new(forecasts, now, accounts, quota, paused, undiscovered).with_drops(drops))
 }

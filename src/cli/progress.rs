@@ -1,10 +1,11 @@
-//! How far a sync is: a bar on a terminal, now and then a line elsewhere.
+//! How far a sync or a reload is: a bar on a terminal, now and then a line elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::app::ReloadProgress;
 use crate::figures::thousands;
 use crate::store::coverage::Progress;
 
@@ -20,13 +21,7 @@ pub(super) struct Display {
 
 impl Display {
     pub fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(0);
-            let style = ProgressStyle::with_template("  {bar:32} {pos}/{len} windows  {msg}  {elapsed}");
-            bar.set_style(style.expect("the template is right"));
-            bar
-        });
-        Self { bar, last_line: Instant::now(), shown: Progress::default() }
+        Self { bar: bar("windows"), last_line: Instant::now(), shown: Progress::default() }
     }
 
     pub fn show(&mut self, progress: &Progress) {
@@ -52,4 +47,48 @@ impl Display {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Shows on stderr how far a reload is.
+pub(super) struct FileDisplay {
+    bar: Option<ProgressBar>,
+    last_line: Option<Instant>,
+}
+
+impl FileDisplay {
+    pub fn new() -> Self {
+        Self { bar: bar("files"), last_line: None }
+    }
+
+    pub fn show(&mut self, progress: &ReloadProgress) {
+        let mut words = format!("{} rows", thousands(progress.rows));
+        if let Some(job) = progress.waits_for {
+            words = format!("{words}, waits for job {} ({})", job.id, job.state);
+        }
+        let total = progress.files + progress.left;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(progress.files);
+            bar.set_message(words);
+        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            eprintln!("  {} of {total} files, {words}", progress.files);
+            self.last_line = Some(Instant::now());
+        }
+    }
+
+    pub fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar, where somebody may see it.
+fn bar(what: &str) -> Option<ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template(&format!("  {{bar:32}} {{pos}}/{{len}} {what}  {{msg}}  {{elapsed}}"));
+        bar.set_style(style.expect("the template is right"));
+        bar
+    })
 }

@@ -42,9 +42,11 @@ pub(super) async fn request(settings: Settings, days: Days, kind: Kind, form: Fo
     let name = export(&settings, &days.export)?;
     let window = Window::new(days.from, days.to)
         .ok_or_else(|| Misuse(format!("--from {} lies after --to {}; swap them", days.from, days.to)))?;
-    let since = settings.exports[&name].since;
+    let since = settings.exports[&name].first_day(Clock.now().date_naive());
     if window.to() < since {
-        let what = format!("{window} lies before exports.{name}.since, which is {since}; set since to an earlier day");
+        let what = format!(
+            "{window} lies before exports.{name}.since, or what exports.{name}.keep keeps, which begins on {since}"
+        );
         return Err(Misuse(what).into());
     }
     let latest = (Clock.now() + TimeDelta::hours(14)).date_naive(); // today, wherever the day is the furthest

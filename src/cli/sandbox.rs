@@ -6,7 +6,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Misuse};
-use crate::sandbox::{self, Behaviours, Sandbox};
+use crate::sandbox::{self, Behaviours, ProgramSizes, Sandbox};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -31,6 +31,9 @@ pub(super) struct Options {
     /// Clicks per program and day
     #[arg(long, default_value_t = 120, value_name = "N")]
     clicks_per_day: u32,
+    /// Programs differ in size, as they mostly do: the second has half of the first's actions and clicks, the third a third, …
+    #[arg(long)]
+    ranked_programs: bool,
     /// Report exports a day
     #[arg(long, default_value_t = 100, value_name = "N")]
     report_exports: u32,
@@ -64,6 +67,7 @@ pub(super) async fn sandbox(options: Options, stop: CancellationToken) -> anyhow
         job_duration: std::time::Duration::from_millis(options.job_ms),
         actions_per_day: options.actions_per_day,
         clicks_per_day: options.clicks_per_day,
+        program_sizes: if options.ranked_programs { ProgramSizes::Ranked } else { ProgramSizes::Equal },
         limits: sandbox::Limits {
             report_export_per_day: options.report_exports,
             click_export_per_day: options.click_exports,

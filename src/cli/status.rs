@@ -9,6 +9,7 @@ use crate::figures::{ago, moment, thousands};
 use crate::job::JobState;
 use crate::store::account::Paused;
 use crate::store::status::{self, Freshness, JobFilter, JobLine, Quota};
+use crate::store::warning::{self, LoadWarning};
 use crate::store::window_limit::{self, InForce};
 use crate::telemetry::Form;
 
@@ -25,6 +26,7 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
     let in_flight = status::jobs(&mut conn, &in_flight).await?;
     let failed = status::failed_jobs(&mut conn, SHOWN).await?;
     let limits = window_limit::in_force(&mut conn).await?;
+    let warnings = warning::current(&mut conn).await?;
     drop(conn);
     match form {
         Form::Json => {
@@ -37,11 +39,12 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
                 })
                 .collect();
             let view = json!({"exports": freshness, "accounts": accounts, "quota": quota, "in_flight": in_flight,
-                              "failed": failed, "window_limits": limits});
+                              "failed": failed, "window_limits": limits, "warnings": warnings});
             say!("{view:#}");
         }
         Form::Text => {
-            print(&freshness, &paused, &quota, &in_flight, &failed);
+            print_wrong(&freshness, &paused, &failed, &warnings);
+            print(&freshness, &quota, &in_flight);
             print_limits(&limits);
             if let Some(line) = database.psql_line() {
                 say!("\nQuery it: {line}");
@@ -51,7 +54,7 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
     Ok(Exit::Done)
 }
 
-fn print(freshness: &[Freshness], paused: &[Paused], quota: &[Quota], in_flight: &[JobLine], failed: &[JobLine]) {
+fn print_wrong(freshness: &[Freshness], paused: &[Paused], failed: &[JobLine], warnings: &[LoadWarning]) {
     if freshness.is_empty() {
         say!("No export has run yet; `impact-mirror sync` or `impact-mirror run` begins.");
         return;
@@ -70,8 +73,18 @@ fn print(freshness: &[Freshness], paused: &[Paused], quota: &[Quota], in_flight:
         say!("! job {} of {} failed: {}", one.id, one.export, one.error_message.as_deref().unwrap_or("-"));
         say!("  when mended: impact-mirror jobs retry {}", one.id);
     }
+    for one in warnings {
+        say!("! load {} of {} may lack rows: {}", one.load_id, one.export, one.words());
+        say!("  loaded all the same; to read the days again: {}", one.mend());
+    }
     if paused.is_empty() && failed.is_empty() && freshness.iter().all(|one| !one.is_stale) {
         say!("All exports are fresh.");
+    }
+}
+
+fn print(freshness: &[Freshness], quota: &[Quota], in_flight: &[JobLine]) {
+    if freshness.is_empty() {
+        return;
     }
     say!("\nExports:");
     say_as_is!("{}", freshness_table(freshness));

@@ -113,7 +113,8 @@ fn time_zone(found: &Found) -> Option<Tz> {
     None
 }
 
-fn programs(found: &Found) -> Option<Programs> {
+/// A list of programs, or all.
+pub(super) fn programs(found: &Found) -> Option<Programs> {
     if found.text() == Some("all") {
         return Some(Programs::All);
     }

@@ -1,6 +1,6 @@
 //! `[exports.NAME]`: what the user writes, else what the catalogue knows, else the defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::NaiveDate;
@@ -9,10 +9,10 @@ use croner::parser::{CronParser, Seconds};
 use super::accounts::Accounts;
 use super::catalogue::{Entry, catalogue};
 use super::reader::{Found, Section, nearest};
-use super::settings::Export;
+use super::settings::{Export, Programs};
 use crate::account::{AccountName, Persona};
 use crate::column::{ColumnKind, OnTypeConflict, Partition};
-use crate::export::{ExportName, LockRule, RefreshRule, ReportHandle, Source};
+use crate::export::{ExportName, LockRule, Program, RefreshRule, ReportHandle, ResultFormat, Source};
 
 const DAY: Duration = Duration::from_hours(24);
 const SCHEDULE: &str = "a cron of six fields, seconds first, as in \"0 */15 * * * *\"";
@@ -23,7 +23,11 @@ const TYPES: &str = "boolean | bigint | numeric | date | timestamptz | text";
 /// The first day that clicks can be exported for (impact-api §7.1).
 const FIRST_CLICK_DAY: NaiveDate = NaiveDate::from_ymd_opt(2024, 4, 10).expect("a day of the calendar");
 /// What every order gives by itself, in lower case and without underscores.
-const RESERVED_PARAMS: [&str; 6] = ["subaid", "startdate", "enddate", "resultformat", "date", "programid"];
+const RESERVED_PARAMS: [&str; 5] = ["subaid", "startdate", "enddate", "date", "programid"];
+
+/// What is called after an export with `history`.
+const HISTORY_NAMES: [(&str, &str); 3] =
+    [("_history", "history"), ("_versions", "view of all versions"), ("_as_known", "function over the versions")];
 
 /// Reads all exports.
 pub(super) fn read(root: &mut Section, accounts: &Accounts) -> BTreeMap<ExportName, Export> {
@@ -34,8 +38,13 @@ pub(super) fn read(root: &mut Section, accounts: &Accounts) -> BTreeMap<ExportNa
         if !is_export_name(&name) {
             found.problem("is no name for an export; allowed are a-z, 0-9 and _, the first a letter, at most 51");
         }
-        if let Some(base) = name.strip_suffix("_history").filter(|base| names.iter().any(|other| other == base)) {
-            found.problem(format!("is the name of the history of export {base}; choose another"));
+        for (suffix, what) in HISTORY_NAMES {
+            if let Some(base) = name.strip_suffix(suffix).filter(|base| names.iter().any(|other| other == base)) {
+                found.problem(format!("is the name of the {what} of export {base}; choose another"));
+            }
+        }
+        if let Some(base) = super::keep::partition_of(&name).filter(|base| names.iter().any(|other| other == base)) {
+            found.problem(format!("is the name of a partition of export {base}; choose another"));
         }
         let Some(mut section) = found.section() else { continue };
         let export = export(&name, &mut section, accounts);
@@ -62,7 +71,10 @@ fn export(name: &str, section: &mut Section, accounts: &Accounts) -> Option<Expo
     let schedule = section.take("schedule").map_or_else(|| Some(default_schedule.to_owned()), |f| read_schedule(&f));
     let since = section.require("since", SINCE).and_then(|found| read_since(&found, is_clicks));
     let per_program = read_per_program(section, persona, is_clicks);
+    let programs = read_programs(section, account_names.as_deref(), per_program, accounts);
     let params = read_params(section, known);
+    let formats = [("csv", ResultFormat::Csv), ("json", ResultFormat::Json)];
+    let result_format = section.take("result_format").map_or(Some(ResultFormat::Csv), |found| found.choice(&formats));
     let key = section.take("key").map_or_else(|| Some(known.map_or_else(Vec::new, |k| k.key.clone())), |f| columns(&f));
     let date_column = section.take("date_column").map_or_else(
         || Some(known.and_then(|known| known.date_column.clone())),
@@ -90,7 +102,9 @@ fn export(name: &str, section: &mut Section, accounts: &Accounts) -> Option<Expo
         section.take("on_type_conflict").map_or(Some(OnTypeConflict::Widen), |found| found.choice(&conflicts));
     let partitions = [("none", Partition::None), ("month", Partition::Month)];
     let partition = section.take("partition").map_or(Some(Partition::None), |found| found.choice(&partitions));
-    let types = read_types(section, known);
+    let keep_days = section.take("keep").map_or(Some(None), |found| super::keep::days(&found).map(Some));
+    let on_doubts = super::doubts::read(section);
+    let (types, typed_by_user) = read_types(section, known);
 
     Some(Export {
         name: ExportName::new(name),
@@ -99,7 +113,9 @@ fn export(name: &str, section: &mut Section, accounts: &Accounts) -> Option<Expo
         schedule: schedule?,
         since: since?,
         per_program: per_program?,
+        programs: programs?,
         params,
+        result_format: result_format?,
         key: key?,
         date_column: date_column?,
         max_window_days: max_window_days?,
@@ -111,7 +127,10 @@ fn export(name: &str, section: &mut Section, accounts: &Accounts) -> Option<Expo
         history: history?,
         on_type_conflict: on_type_conflict?,
         partition: partition?,
+        keep_days: keep_days?,
+        on_doubts: on_doubts?,
         types,
+        typed_by_user,
     })
 }
 
@@ -238,6 +257,36 @@ fn read_per_program(section: &mut Section, persona: Option<Persona>, is_clicks: 
     Some(wanted)
 }
 
+/// Some of the account's programs; all where nothing is said.
+fn read_programs(
+    section: &mut Section,
+    names: Option<&[AccountName]>,
+    per_program: Option<bool>,
+    accounts: &Accounts,
+) -> Option<Programs> {
+    let Some(found) = section.take("programs") else { return Some(Programs::All) };
+    let programs = super::accounts::programs(&found)?;
+    let Programs::Listed(wanted) = &programs else { return Some(programs) };
+    if per_program == Some(false) {
+        found.problem(
+            "names programs, but the export is not asked for per program; set per_program = true or take it away",
+        );
+        return None;
+    }
+    let [name] = names? else {
+        found.problem("names programs of an export on several accounts; give each account an export of its own");
+        return None;
+    };
+    if let Some(Programs::Listed(known)) = accounts.whole.get(name).map(|account| &account.programs) {
+        let strangers: Vec<_> = wanted.iter().filter(|one| !known.contains(one)).map(Program::as_str).collect();
+        if !strangers.is_empty() {
+            found.problem(format!("names {}, not among accounts.{name}.programs; add it there", strangers.join(", ")));
+            return None;
+        }
+    }
+    Some(programs)
+}
+
 /// What the user gives over what the catalogue has; an empty list takes a parameter of the catalogue away.
 fn read_params(section: &mut Section, known: Option<&Entry>) -> BTreeMap<String, Vec<String>> {
     let mut params = known.map_or_else(BTreeMap::new, |known| known.params.clone());
@@ -245,8 +294,12 @@ fn read_params(section: &mut Section, known: Option<&Entry>) -> BTreeMap<String,
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             found.problem("is no name for a parameter; allowed are letters, digits and _");
         }
-        if RESERVED_PARAMS.contains(&name.to_lowercase().replace('_', "").as_str()) {
-            found.problem("is a parameter that every order sets by itself; take it away");
+        match name.to_lowercase().replace('_', "").as_str() {
+            "resultformat" => found.problem("is set by `result_format` of the export; take it away"),
+            plain if RESERVED_PARAMS.contains(&plain) => {
+                found.problem("is a parameter that every order sets by itself; take it away");
+            }
+            _ => {}
         }
         let values = if found.is_list() { found.list("a list of texts") } else { None };
         let values: Option<Vec<String>> = match values {
@@ -365,14 +418,16 @@ fn duration(
     section.take(name).map_or(Some(default), |found| found.duration(range))
 }
 
-/// What the user gives over what the catalogue has.
-fn read_types(section: &mut Section, known: Option<&Entry>) -> BTreeMap<String, ColumnKind> {
+/// What the user gives over what the catalogue has, and which of it the user gives.
+fn read_types(section: &mut Section, known: Option<&Entry>) -> (BTreeMap<String, ColumnKind>, BTreeSet<String>) {
+    let mut by_user = BTreeSet::new();
     let mut types = known.map_or_else(BTreeMap::new, Entry::types);
     for (name, found) in section.section("types").entries() {
         let text = found.text().unwrap_or_default();
         match ColumnKind::ALL.into_iter().find(|kind| kind.as_str() == text) {
             Some(kind) => {
                 types.retain(|other, _| !other.eq_ignore_ascii_case(&name));
+                by_user.insert(name.clone());
                 types.insert(name, kind);
             }
             None => match nearest(text, ColumnKind::ALL.iter().map(|kind| kind.as_str())) {
@@ -381,5 +436,5 @@ fn read_types(section: &mut Section, known: Option<&Entry>) -> BTreeMap<String, 
             },
         }
     }
-    types
+    (types, by_user)
 }

@@ -3,9 +3,11 @@
 mod accounts;
 mod catalogue;
 mod changes;
+mod doubts;
 mod duration;
 mod environment;
 mod exports;
+mod keep;
 mod load;
 mod reader;
 mod secret;

@@ -1,6 +1,6 @@
 //! The settings after everything has been checked: code that holds them trusts them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use url::Url;
 
 use crate::account::{AccountName, AccountSid, Persona};
 use crate::column::{ColumnKind, OnTypeConflict, Partition};
-use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule, Source};
+use crate::doubt::OnDoubts;
+use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule, ResultFormat, Source};
 
 /// Everything the program was told, checked.
 #[derive(Debug, Clone)]
@@ -43,17 +44,6 @@ impl Settings {
         let mut keys = Vec::new();
         if self.database.distribution == Distribution::Citus {
             keys.push("database.distribution = \"citus\"".to_owned());
-        }
-        if self.archive.is_some() {
-            keys.push("[archive]".to_owned());
-        }
-        for (name, export) in &self.exports {
-            if export.history {
-                keys.push(format!("exports.{name}.history = true"));
-            }
-            if export.partition == Partition::Month {
-                keys.push(format!("exports.{name}.partition = \"month\""));
-            }
         }
         keys.into_iter().map(|key| format!("{key} has no effect in this version")).collect()
     }
@@ -206,8 +196,12 @@ pub struct Export {
     pub since: NaiveDate,
     /// One request per program, or one for all.
     pub per_program: bool,
+    /// Which of the account's programs: all that it has, or some of them.
+    pub programs: Programs,
     /// Request parameters besides program and days; a list repeats its parameter.
     pub params: BTreeMap<String, Vec<String>>,
+    /// The format of the results.
+    pub result_format: ResultFormat,
     /// The source columns that identify a row within an account; empty for none.
     pub key: Vec<String>,
     /// The source column that dates a row; without one, every day is its own window.
@@ -228,13 +222,30 @@ pub struct Export {
     pub history: bool,
     /// What to do with values that do not fit.
     pub on_type_conflict: OnTypeConflict,
+    /// What to do about files whose number of rows is doubtful.
+    pub on_doubts: OnDoubts,
     /// How the table is partitioned.
     pub partition: Partition,
+    /// How many days are kept; `None` for all.
+    pub keep_days: Option<u32>,
     /// Types of source columns, as the catalogue or the user gives them; others come from MetaData or the data.
     pub types: BTreeMap<String, ColumnKind>,
+    /// The source columns whose types the user gives.
+    pub typed_by_user: BTreeSet<String>,
 }
 
 impl Export {
+    /// The programs that it is asked for on an account, which is one of its own; `None` where they are to be discovered.
+    pub fn programs_on(&self, account: &Account) -> Option<Vec<Program>> {
+        match (self.per_program, &self.programs, &account.programs) {
+            (false, _, _) => Some(vec![Program::none()]),
+            (true, Programs::Listed(programs), _) | (true, Programs::All, Programs::Listed(programs)) => {
+                Some(programs.clone())
+            }
+            (true, Programs::All, Programs::All) => None,
+        }
+    }
+
     /// When the schedule fires in `zone` in the 24 hours after `now`; of ticks less than 15 minutes apart only the first
     /// counts, which is enough to tell how often days can be read.
     pub fn ticks(&self, zone: Tz, now: DateTime<Utc>) -> Arc<[DateTime<Utc>]> {

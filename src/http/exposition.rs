@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::snapshot::Snapshot;
 use super::{Face, Mirror, process};
+use crate::doubt::Doubt;
 use crate::error_chain::Chain;
 use crate::job::JobState;
 use crate::metrics::{self, Metric};
@@ -65,10 +66,19 @@ fn write_snapshot(text: &mut Text, snapshot: &Snapshot) {
     exports(&metrics::CELLS_MISSING, &|one| Some(one.missing_cells));
     exports(&metrics::CELLS_FAILED, &|one| Some(one.failed_cells));
 
+    let mut warnings = text.family(&metrics::LOAD_WARNINGS);
+    for one in &snapshot.freshness {
+        for kind in Doubt::ALL {
+            let known = snapshot.warnings.iter().find(|known| known.export == one.export && known.kind == kind);
+            let labels = [(metrics::EXPORT, one.export.as_str()), (metrics::KIND, kind.as_str())];
+            warnings.sample(&labels, known.map_or(0, |known| known.loads));
+        }
+    }
     let mut jobs = text.family(&metrics::JOBS);
     for state in JobState::ALL {
         jobs.sample(&[(metrics::STATE, state.as_str())], snapshot.job_count(state));
     }
+    text.family(&metrics::ARCHIVE_LATE).sample(&[], snapshot.late_files);
     let mut accounts = text.family(&metrics::ACCOUNT_PAUSED);
     for account in &snapshot.accounts {
         let is_paused = snapshot.paused.iter().any(|paused| paused.account.as_str() == account);

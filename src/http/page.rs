@@ -174,6 +174,12 @@ fn troubles(snapshot: &Snapshot, late: &[Late]) -> Vec<Trouble> {
         mend: String::new(),
         command: None,
     }));
+    troubles.extend(snapshot.warnings.iter().map(|one| Trouble {
+        what: format!("The rows of {} of {} may not be all", one.export, days(one.from_day, one.to_day)),
+        why: format!("Load {}: {}.", one.load_id, one.words()),
+        mend: "Loaded all the same. To read the days again:".to_owned(),
+        command: Some(one.mend()),
+    }));
     troubles
 }
 

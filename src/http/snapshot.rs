@@ -11,7 +11,8 @@ use tokio::sync::Mutex;
 use crate::job::JobState;
 use crate::store::account::{Paused, PausedExport};
 use crate::store::status::{Freshness, JobFilter, JobLine, Quota, TableLine};
-use crate::store::{self, account, coverage, status};
+use crate::store::warning::LoadWarning;
+use crate::store::{self, account, archive, coverage, status, warning};
 
 /// How long what was read serves, a failure too.
 const KEEP: Duration = Duration::from_secs(5);
@@ -44,6 +45,8 @@ pub(super) struct Snapshot {
     pub open: Vec<JobLine>,
     pub failed: Vec<JobLine>,
     pub tables: Vec<TableLine>,
+    pub warnings: Vec<LoadWarning>,
+    pub late_files: i64,
 }
 
 impl Snapshot {
@@ -70,6 +73,8 @@ impl Snapshot {
             open: status::jobs(&mut tx, &open).await?,
             failed: status::failed_jobs(&mut tx, FAILURES).await?,
             tables: status::tables(&mut tx).await?,
+            warnings: warning::current(&mut tx).await?,
+            late_files: archive::late_count(&mut tx).await?,
         };
         tx.rollback().await.map_err(store::failed("end a transaction"))?;
         Ok(snapshot)

@@ -63,7 +63,7 @@ impl Address {
         let refused = |reason| Err(Error::Unsupported { call: Call::Submit, reason });
         let program = request.program.as_str();
         let (first, last) = (request.window.from().to_string(), request.window.to().to_string());
-        let mut ours = vec![("ResultFormat", "CSV".to_owned())];
+        let mut ours = vec![("ResultFormat", request.format.parameter().to_owned())];
         let mut url = match (&request.source, self.persona) {
             (Source::Report(handle), _) => {
                 ours.extend([("START_DATE", first), ("END_DATE", last)]);

@@ -12,10 +12,10 @@ use url::Url;
 
 use super::address::Address;
 use super::catalogue::{Company, ProgramInfo, ReportInfo, ReportMetaData};
-use super::download::{self, Download};
+use super::download::{self, Downloaded};
 use super::error::{Call, Error};
 use super::job::{RemoteJob, RemoteJobId, Submitted};
-use super::limits::Answer;
+use super::limits::{Answer, Limits};
 use super::transport::{Patience, Transport};
 use super::wire::{Document, Fields};
 use crate::config;
@@ -61,12 +61,15 @@ impl Client {
     }
 
     /// Lists the jobs created in a span, from all pages, in no order (impact-api §2.4). Most personas take whole days, so
-    /// jobs outside the span come too. `server_date` is that of the first page. Each page after the first is paid first.
+    /// jobs outside the span come too. `server_date` is that of the first page.
+    ///
+    /// Here and below, each further call that turns out to be needed is paid first; who pays is told what the answer before
+    /// it said of quota.
     pub async fn jobs<F: Future<Output = bool> + Send>(
         &self,
         created_after: DateTime<Utc>,
         created_before: DateTime<Utc>,
-        pay: impl Fn() -> F + Send,
+        pay: impl Fn(Limits) -> F + Send,
     ) -> Result<Answer<Vec<RemoteJob>>, Error> {
         let url = self.inner.address.jobs(created_after, created_before)?;
         let items = self.list(Call::Jobs, url, "Jobs", pay).await?;
@@ -103,8 +106,8 @@ impl Client {
     pub async fn download<F: Future<Output = bool> + Send>(
         &self,
         id: &RemoteJobId,
-        pay: impl Fn() -> F + Send,
-    ) -> Result<Download, Error> {
+        pay: impl Fn(Limits) -> F + Send,
+    ) -> Downloaded {
         let Inner { address, transport, zone } = &*self.inner;
         download::download(address, transport, *zone, id, pay).await
     }
@@ -115,21 +118,20 @@ impl Client {
         self.read(Call::Company, Method::GET, url, |fields| Some(Company::read(fields))).await
     }
 
-    /// The programs of a brand or partner, the brands of an agency (impact-api §2.10). Each page after the first is paid
-    /// first.
+    /// The programs of a brand or partner, the brands of an agency (impact-api §2.10).
     pub async fn programs<F: Future<Output = bool> + Send>(
         &self,
-        pay: impl Fn() -> F + Send,
+        pay: impl Fn(Limits) -> F + Send,
     ) -> Result<Answer<Vec<ProgramInfo>>, Error> {
         let address = &self.inner.address;
         let items = self.list(Call::Programs, address.programs()?, address.programs_key(), pay).await?;
         Ok(items.map(|items| items.iter().filter_map(ProgramInfo::read).collect()))
     }
 
-    /// The reports that the account lists, exportable or not (impact-api §2.8). Each page after the first is paid first.
+    /// The reports that the account lists, exportable or not (impact-api §2.8).
     pub async fn reports<F: Future<Output = bool> + Send>(
         &self,
-        pay: impl Fn() -> F + Send,
+        pay: impl Fn(Limits) -> F + Send,
     ) -> Result<Answer<Vec<ReportInfo>>, Error> {
         let url = self.inner.address.path(Call::Reports, &["Reports"])?;
         let items = self.list(Call::Reports, url, "Reports", pay).await?;
@@ -165,7 +167,7 @@ impl Client {
         call: Call,
         url: Url,
         key: &str,
-        pay: impl Fn() -> F + Send,
+        pay: impl Fn(Limits) -> F + Send,
     ) -> Result<Answer<Vec<Value>>, Error> {
         let mut visited = HashSet::from([url.clone()]);
         let first = self.page(call, url, key).await?;
@@ -176,7 +178,7 @@ impl Client {
                 let problem = format!("the list goes on after {MOST_PAGES} pages");
                 return Err(Error::Unreadable { call, problem });
             }
-            if !pay().await {
+            if !pay(all.limits).await {
                 return Err(Error::Unpaid { call });
             }
             visited.insert(url.clone());

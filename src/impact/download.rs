@@ -6,12 +6,14 @@ use bytes::{Bytes, BytesMut};
 use chrono_tz::Tz;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, Response, StatusCode};
+use url::Url;
 
 use super::address::Address;
 use super::error::{Call, Error};
 use super::job::{RemoteJob, RemoteJobId};
+use super::limits::Limits;
 use super::redirect;
-use super::transport::{Transport, next_chunk, within};
+use super::transport::{Transport, limits, next_chunk, within};
 use super::wire::Document;
 
 /// The most redirects that are followed.
@@ -22,6 +24,15 @@ const PEEK_BYTES: usize = 64 << 10;
 
 /// The most decoded bytes of a result file; a longer one is a decompression bomb.
 const FILE_BYTES: u64 = 64 << 30;
+
+/// What came of a download.
+#[derive(Debug)]
+pub struct Downloaded {
+    /// What the headers of impact.com's own answer said, where there was one; those of storage say nothing of quota.
+    pub limits: Option<Limits>,
+    /// What was had in the end.
+    pub result: Result<Download, Error>,
+}
 
 /// What Download answered.
 #[derive(Debug)]
@@ -120,23 +131,45 @@ pub(super) async fn download<F: Future<Output = bool> + Send>(
     transport: &Transport,
     zone: Tz,
     id: &RemoteJobId,
-    pay: impl Fn() -> F + Send,
-) -> Result<Download, Error> {
-    match attempt(address, transport, zone, id).await {
-        Err(Error::Expired(refusal)) if refusal.call == Call::Storage => {
-            if !pay().await {
-                return Err(Error::Unpaid { call: Call::Download });
+    pay: impl Fn(Limits) -> F + Send,
+) -> Downloaded {
+    let first = attempt(address, transport, zone, id).await;
+    match (&first.result, first.limits) {
+        (Err(Error::Expired(refusal)), Some(limits)) if refusal.call == Call::Storage => {
+            if !pay(limits).await {
+                return Downloaded { limits: None, result: Err(Error::Unpaid { call: Call::Download }) };
             }
             attempt(address, transport, zone, id).await
         }
-        answered => answered,
+        (Ok(_) | Err(_), _) => first,
     }
 }
 
-async fn attempt(address: &Address, transport: &Transport, zone: Tz, id: &RemoteJobId) -> Result<Download, Error> {
-    let mut from = address.path(Call::Download, &["Jobs", id.as_str(), "Download"])?;
+async fn attempt(address: &Address, transport: &Transport, zone: Tz, id: &RemoteJobId) -> Downloaded {
+    let asked = async {
+        let url = address.path(Call::Download, &["Jobs", id.as_str(), "Download"])?;
+        let response = transport.ask(Call::Download, Method::GET, url.clone()).await?;
+        Ok((url, response))
+    };
+    match asked.await {
+        Ok((url, response)) => {
+            let limits = Some(limits(response.headers()));
+            Downloaded { limits, result: follow(address, transport, zone, id, url, response).await }
+        }
+        Err(error) => Downloaded { limits: None, result: Err(error) },
+    }
+}
+
+/// Follows impact.com's answer to the file.
+async fn follow(
+    address: &Address,
+    transport: &Transport,
+    zone: Tz,
+    id: &RemoteJobId,
+    mut from: Url,
+    mut response: Response,
+) -> Result<Download, Error> {
     let mut call = Call::Download;
-    let mut response = transport.ask(call, Method::GET, from.clone()).await?;
     let mut hops = 0;
     while is_redirect(response.status()) {
         if hops == MOST_HOPS {
@@ -259,7 +292,7 @@ mod tests {
     }
 
     async fn body(client: &Client) -> Body {
-        match client.download(&RemoteJobId::new("j"), || std::future::ready(true)).await.unwrap() {
+        match client.download(&RemoteJobId::new("j"), |_| std::future::ready(true)).await.result.unwrap() {
             Download::File(body) => body,
             Download::NotReady(job) => panic!("{job:?}"),
         }
@@ -283,7 +316,7 @@ mod tests {
         assert_eq!(call(&silent.replay(&RemoteJobId::new("j")).await.unwrap_err()), (ErrorKind::Transient, true));
         let silent = drip("", 0, SHORT).await;
         assert_eq!(
-            call(&silent.download(&RemoteJobId::new("j"), || std::future::ready(true)).await.unwrap_err()).0,
+            call(&silent.download(&RemoteJobId::new("j"), |_| std::future::ready(true)).await.result.unwrap_err()).0,
             ErrorKind::Transient
         );
         let stalled = drip("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\nx", 0, SHORT).await;
@@ -297,7 +330,7 @@ mod tests {
         for head in ["HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "HTTP/1.1 202 OK\r\ncontent-length: 99\r\n\r\n{"]
         {
             let client = drip(head, 99, SHORT / 4).await;
-            let error = client.download(&RemoteJobId::new("j"), || std::future::ready(true)).await.unwrap_err();
+            let error = client.download(&RemoteJobId::new("j"), |_| std::future::ready(true)).await.result.unwrap_err();
             assert!(matches!(error, Error::TimedOut { .. }), "{error}");
         }
         let client = drip("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", 99, SHORT / 4).await;

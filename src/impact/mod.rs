@@ -17,7 +17,7 @@ mod wire;
 
 pub use catalogue::{Company, FilterInfo, ProgramInfo, ReportAttribute, ReportInfo, ReportMetaData};
 pub use client::{Client, JobsPage};
-pub use download::{Body, Download};
+pub use download::{Body, Download, Downloaded};
 pub use error::{Call, Error, Refusal};
 pub use job::{RemoteJob, RemoteJobId, RemoteStatus, Submitted};
 pub use limits::{Answer, Limits};

@@ -151,7 +151,7 @@ fn by_status(refusal: Refusal, status: StatusCode) -> Error {
 }
 
 /// The limits that an answer's headers tell.
-fn limits(headers: &HeaderMap) -> Limits {
+pub(super) fn limits(headers: &HeaderMap) -> Limits {
     Limits::read(headers, Utc::now())
 }
 

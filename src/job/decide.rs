@@ -319,11 +319,6 @@ pub fn adopt_replay(job: &Job, replayed: &str, seen: &Seen, now: DateTime<Utc>) 
     }
 }
 
-/// Whether a file of `rows` rows holds fewer than impact.com said that it wrote: it may have been cut off where nothing else tells.
-pub fn is_short(job: &Job, rows: u64) -> bool {
-    job.records_processed.is_some_and(|told| rows < told)
-}
-
 /// A duration as settings write it.
 fn words(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -2,6 +2,8 @@
 
 pub mod decide;
 pub mod narrow;
+pub mod proof;
+pub mod reload;
 pub mod reread;
 mod state;
 
@@ -76,6 +78,8 @@ pub struct Job {
     pub as_of: Option<DateTime<Utc>>,
     /// How many rows impact.com wrote, as far as it says.
     pub records_processed: Option<u64>,
+    /// The load whose archived file is loaded again, rather than asking impact.com.
+    pub reload_of: Option<i64>,
 }
 
 impl Job {

@@ -72,14 +72,22 @@ pub fn may_be_about_length(words: &str) -> bool {
         .any(|other| words.contains(other))
 }
 
-/// Whether a file of `rows` rows looks cut: as many as the known cap, or a round number, 1, 2 or 5 times a power of ten
-/// from 10,000 on.
+/// The most rows of a spreadsheet, and those less its header: caps that programs take over.
+const SHEETS: [u64; 4] = [65_535, 65_536, 1_048_575, 1_048_576];
+/// From here on every multiple of it looks like a cap: one file in so many is such a one by chance.
+const EVERY_ROUND: u64 = 100_000;
+
+/// Whether a file of `rows` rows looks cut: as many as the known cap; a round number, 1, 2, 5 or 25 times a power of ten from
+/// 10,000 on, or a multiple of 100,000; or as many as a spreadsheet holds.
 pub fn is_cut(rows: u64, max_rows: Option<u32>) -> bool {
     let mut leading = rows;
     while leading >= 10 && leading.is_multiple_of(10) {
         leading /= 10;
     }
-    max_rows.is_some_and(|max| rows == u64::from(max)) || (rows >= LEAST_ROUND && [1, 2, 5].contains(&leading))
+    max_rows.is_some_and(|max| rows == u64::from(max))
+        || (rows >= LEAST_ROUND && [1, 2, 5, 25].contains(&leading))
+        || (rows >= EVERY_ROUND && rows.is_multiple_of(EVERY_ROUND))
+        || SHEETS.contains(&rows)
 }
 
 #[cfg(test)]
@@ -138,10 +146,10 @@ mod tests {
 
     #[test]
     fn round_numbers_and_known_caps_look_cut() {
-        for rows in [10_000, 20_000, 50_000, 100_000, 1_000_000] {
+        for rows in [10_000, 20_000, 25_000, 50_000, 65_536, 100_000, 300_000, 1_000_000, 1_048_575] {
             assert!(is_cut(rows, None), "{rows}");
         }
-        for rows in [0, 1, 100, 1_000, 5_000, 30_000, 12_000, 100_001, 10_100] {
+        for rows in [0, 1, 100, 1_000, 5_000, 30_000, 12_000, 65_537, 100_001, 130_000, 10_100] {
             assert!(!is_cut(rows, None), "{rows}");
         }
         assert!(is_cut(100, Some(100)) && !is_cut(99, Some(100)));

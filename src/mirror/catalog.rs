@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
+use sqlx::postgres::types::Oid;
 
 use super::error::{Error, Place};
 use super::header::LINEAGE;
-use super::layout::{Origin, Standing, StandingColumn};
+use super::layout::{History, Origin, Standing, StandingColumn};
+use super::partitions;
 use super::table::Table;
+use super::table::history::VALIDITY;
 use crate::column::ColumnKind;
 
 /// How the table stands now. Takes no lock on it.
@@ -25,20 +28,43 @@ pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) 
     .await
     .map_err(place.database("read the list of columns"))?;
 
+    let (history, versions, as_known) = (table.history(), table.versions(), table.as_known_name());
     // By a scan and not by `to_regclass`: that may remember that there was no table a moment ago.
-    let table_oid = sqlx::query_scalar!(
+    let found = sqlx::query!(
         r#"
-        select c.oid as "oid!"
+        select c.oid as "oid!", c.relkind = 'p' as "is_partitioned!",
+               exists (
+                   select 1 from pg_class h
+                   join pg_attribute a on a.attrelid = h.oid and a.attname = '_superseded_by'
+                   where h.relnamespace = n.oid and h.relname = $3 and h.relkind = 'r') as "has_history!",
+               exists (
+                   select 1 from pg_class v
+                   where v.relnamespace = n.oid and v.relname = $4 and v.relkind = 'v'
+                     and (select count(*) from pg_attribute a where a.attrelid = v.oid and a.attnum > 0)
+                         = $6 + (select count(*) from pg_attribute a
+                                 where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
+               and exists (
+                   select 1 from pg_proc p
+                   where p.pronamespace = n.oid and p.proname = $5 and p.prorettype = c.reltype) as "answers!"
         from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = $1 and c.relname = $2
         "#,
         table.schema(),
         table.name(),
+        history.name(),
+        versions.name(),
+        as_known,
+        i64::try_from(VALIDITY.len()).unwrap_or(0),
     )
     .fetch_optional(&mut *conn)
     .await
     .map_err(place.database("look the table up"))?;
+    let table_oid = found.as_ref().map(|found| found.oid);
+    let partitions = match &found {
+        Some(found) if found.is_partitioned => Some(read_partitions(conn, found.oid, place).await?),
+        Some(_) | None => None,
+    };
 
     let actual = sqlx::query!(
         r#"
@@ -94,12 +120,46 @@ pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) 
         exists: table_oid.is_some(),
         columns,
         foreign,
+        partitions,
         indexes: indexes.into_iter().map(|index| (index.name, index.columns)).collect(),
+        history: match found {
+            Some(found) if found.has_history && found.answers => History::Whole,
+            Some(found) if found.has_history => History::Partial,
+            Some(_) | None => History::None,
+        },
     })
 }
 
+/// The partitions of a table with their bounds. A default partition has none.
+async fn read_partitions(
+    conn: &mut PgConnection,
+    table: Oid,
+    place: &Place,
+) -> Result<Vec<partitions::Standing>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select p.name as "name!",
+               coalesce(substring(p.bounds from 'FROM \(''([^'']+)''\)')::date, date '0001-01-01') as "from!",
+               coalesce(substring(p.bounds from 'TO \(''([^'']+)''\)')::date, date '9999-12-31') as "to!"
+        from (
+            select c.relname::text as name, pg_get_expr(c.relpartbound, c.oid) as bounds
+            from pg_inherits i
+            join pg_class c on c.oid = i.inhrelid
+            where i.inhparent = $1
+        ) p
+        where p.bounds like 'FOR VALUES FROM%'
+        order by 2
+        "#,
+        table,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(place.database("read the partitions of the table"))?;
+    Ok(rows.into_iter().map(|row| partitions::Standing { name: row.name, from: row.from, to: row.to }).collect())
+}
+
 /// The kind behind Postgres's own name of a type.
-fn kind_of(type_name: &str) -> Option<ColumnKind> {
+pub(super) fn kind_of(type_name: &str) -> Option<ColumnKind> {
     match type_name {
         "bool" => Some(ColumnKind::Boolean),
         "int8" => Some(ColumnKind::Bigint),

@@ -2,17 +2,21 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgCopyIn;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use super::csv::{Item, Reader};
-use super::error::{Error, Place};
+use super::dealt::{Dealt, PARTS};
+use super::diff::{self, Change};
+use super::error::{Error, Place, is_unique_violation};
+use super::pass::{Counts, NobodyListens, OnConflict, Passed, Takes, pass};
+use super::records::{Again, Record, Shape};
 use super::rejects::{Rejects, Spill};
-use super::rows::Rows;
+use super::rows::{Fault, Placed, Rows, Rules, field_count};
+use super::value::{put_bytes, put_null};
 
 /// How a binary COPY begins: its signature, no flags, no extension.
 pub(super) const SIGNATURE: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -22,73 +26,140 @@ pub(super) const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
 const CHUNK: usize = 128 << 10;
 const CHUNKS_AHEAD: usize = 3;
-const UNIQUE_VIOLATION: &str = "23505";
-
-/// What to do with a value that does not fit its column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnConflict {
-    /// Stop: the column shall get another type first.
-    Stop,
-    /// Reject the row.
-    Reject,
-}
+const STEP: &str = "copy the rows";
 
 /// How the copy of a file ended.
 pub(super) enum Copied {
-    Whole(Counts),
+    Whole(Counts, Box<Rejects>),
     /// A value calls for another type.
     TypeConflict,
     /// A key stands in the table already, or twice in the file.
     KeyTaken,
 }
 
-/// What a file held.
-pub(super) struct Counts {
-    pub read: u64,
-    pub copied: u64,
-    pub outside: u64,
-    pub rejects: Rejects,
-}
-
 /// Copies the records of a file with `statement`. After anything but `Whole` the transaction wants a rollback to a savepoint.
 pub(super) async fn file(
     conn: &mut PgConnection,
     statement: &str,
+    shape: &Shape,
     mut rows: Rows,
     mut rejects: Rejects,
     on_conflict: OnConflict,
     place: &Place,
 ) -> Result<Copied, Error> {
-    let step = "copy the rows";
-    let mut copy = conn.copy_in_raw(statement).await.map_err(place.database(step))?;
-    let (full, mut to_send) = mpsc::channel::<Vec<u8>>(CHUNKS_AHEAD);
-    let (sent, empty) = std_mpsc::channel::<Vec<u8>>();
-    let path: PathBuf = place.file.clone();
-    let feeder = tokio::task::spawn_blocking(move || {
-        let end = feed(&path, &mut rows, &mut rejects, on_conflict, &full, &empty);
-        end.map(|end| (end, rejects))
+    let mut copy = conn.copy_in_raw(statement).await.map_err(place.database(STEP))?;
+    let (path, shape) = (place.file.clone(), shape.clone());
+    let fed = stream(&mut copy, place, move |sink| {
+        let fed = pass(&path, &shape, &mut Encoder { rows: &mut rows, sink }, &mut rejects, on_conflict)?;
+        if matches!(fed, Passed::Whole(_)) {
+            // Where nobody listens, the sender has an error to tell.
+            let _ = sink.end();
+        }
+        Ok((fed, rejects))
     });
-    while let Some(chunk) = to_send.recv().await {
-        copy.send(chunk.as_slice()).await.map_err(place.database(step))?;
-        // The feeder may be gone already.
-        let _ = sent.send(chunk);
-    }
-    let (end, rejects) = match finished(feeder.await) {
-        Ok(end) => end,
+    let (fed, rejects) = match fed.await? {
+        Ok(fed) => fed,
         Err(error) => {
-            copy.abort("the file cannot be read").await.map_err(place.database(step))?;
+            copy.abort("the file cannot be read").await.map_err(place.database(STEP))?;
             return Err(place.file()(error));
         }
     };
-    let Fed::Whole { read, copied, outside } = end else {
-        copy.abort("a column needs another type").await.map_err(place.database(step))?;
+    let Passed::Whole(counts) = fed else {
+        copy.abort("a column needs another type").await.map_err(place.database(STEP))?;
         return Ok(Copied::TypeConflict);
     };
     match copy.finish().await {
-        Ok(_) => Ok(Copied::Whole(Counts { read, copied, outside, rejects })),
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNIQUE_VIOLATION) => Ok(Copied::KeyTaken),
-        Err(error) => Err(place.database(step)(error)),
+        Ok(_) => Ok(Copied::Whole(counts, Box::new(rejects))),
+        Err(error) if is_unique_violation(&error) => Ok(Copied::KeyTaken),
+        Err(error) => Err(place.database(STEP)(error)),
     }
+}
+
+/// Reads the records that differ a second time, and copies them with `statement`.
+pub(super) async fn changed(
+    conn: &mut PgConnection,
+    statement: &str,
+    shape: &Shape,
+    mut rows: Rows,
+    mut changes: Dealt<Change, 5>,
+    place: &Place,
+) -> Result<(), Error> {
+    let mut again = Again::new(File::open(&place.file).map_err(place.file())?, shape);
+    send(conn, statement, place, move |sink| {
+        for part in 0..PARTS {
+            let mut changes = changes.take(part)?;
+            changes.sort_unstable_by_key(|change| change.at.line);
+            for Change { at, old } in changes {
+                let record = again.record(at.line, at.offset, at.length as usize)?;
+                rows.append(&record, &mut sink.chunk).map_err(|_| {
+                    io::Error::new(io::ErrorKind::InvalidData, "a row is not what it was when read first")
+                })?;
+                put_place(&mut sink.chunk, old);
+                if sink.make_room().is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Copies where the rows stand that go.
+pub(super) async fn places(
+    conn: &mut PgConnection,
+    statement: &str,
+    mut places: Dealt<diff::Place, 2>,
+    place: &Place,
+) -> Result<(), Error> {
+    send(conn, statement, place, move |sink| {
+        for part in 0..PARTS {
+            let mut places = places.take(part)?;
+            places.sort_unstable();
+            for at in places {
+                sink.chunk.extend_from_slice(&field_count(3));
+                put_place(&mut sink.chunk, Some(at));
+                if sink.make_room().is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Appends table, `tid` and day, or that there are none.
+fn put_place(out: &mut Vec<u8>, place: Option<diff::Place>) {
+    if let Some(diff::Place { table, day, tid }) = place {
+        put_bytes(out, &table.to_be_bytes());
+        put_bytes(out, &tid.to_bytes());
+        put_bytes(out, &day.to_be_bytes());
+    } else {
+        (0..3).for_each(|_| put_null(out));
+    }
+}
+
+/// Copies what a thread encodes.
+async fn send(
+    conn: &mut PgConnection,
+    statement: &str,
+    place: &Place,
+    encode: impl FnOnce(&mut Sink) -> io::Result<()> + Send + 'static,
+) -> Result<(), Error> {
+    let mut copy = conn.copy_in_raw(statement).await.map_err(place.database(STEP))?;
+    let sent = stream(&mut copy, place, move |sink| {
+        encode(sink)?;
+        // Where nobody listens, the sender has an error to tell.
+        let _ = sink.end();
+        Ok(())
+    });
+    if let Err(error) = sent.await? {
+        copy.abort("the file cannot be read").await.map_err(place.database(STEP))?;
+        return Err(place.file()(error));
+    }
+    copy.finish().await.map_err(place.database(STEP))?;
+    Ok(())
 }
 
 /// Copies what was set aside.
@@ -125,52 +196,64 @@ pub(super) fn finished<T>(result: Result<T, tokio::task::JoinError>) -> T {
     }
 }
 
-enum Fed {
-    Whole { read: u64, copied: u64, outside: u64 },
-    TypeConflict,
-    NobodyListens,
+/// Has a thread encode rows, and sends what is ready while it goes on.
+async fn stream<T: Send + 'static>(
+    copy: &mut PgCopyIn<&mut PgConnection>,
+    place: &Place,
+    encode: impl FnOnce(&mut Sink) -> io::Result<T> + Send + 'static,
+) -> Result<io::Result<T>, Error> {
+    let (full, mut to_send) = mpsc::channel::<Vec<u8>>(CHUNKS_AHEAD);
+    let (sent, empty) = std_mpsc::channel::<Vec<u8>>();
+    let mut sink = Sink { chunk: SIGNATURE.to_vec(), full, empty };
+    let feeder = tokio::task::spawn_blocking(move || encode(&mut sink));
+    while let Some(chunk) = to_send.recv().await {
+        copy.send(chunk.as_slice()).await.map_err(place.database(STEP))?;
+        // The feeder may be gone already.
+        let _ = sent.send(chunk);
+    }
+    Ok(finished(feeder.await))
 }
 
-fn feed(
-    path: &Path,
-    rows: &mut Rows,
-    rejects: &mut Rejects,
-    on_conflict: OnConflict,
-    full: &mpsc::Sender<Vec<u8>>,
-    empty: &std_mpsc::Receiver<Vec<u8>>,
-) -> io::Result<Fed> {
-    let mut reader = Reader::new(File::open(path)?);
-    reader.next()?;
-    reader.expect_fields(rows.rules.columns.len());
+/// What a thread fills; a few chunks are under way, and they come back empty.
+struct Sink {
+    chunk: Vec<u8>,
+    full: mpsc::Sender<Vec<u8>>,
+    empty: std_mpsc::Receiver<Vec<u8>>,
+}
 
-    let (mut read, mut copied, mut outside) = (0, 0, 0);
-    let mut chunk = SIGNATURE.to_vec();
-    while let Some(item) = reader.next()? {
-        read += 1;
-        match item {
-            Item::Malformed { line, raw, reason } => rejects.malformed(line, raw, reason)?,
-            Item::Record(record) => match rows.append(&record, &mut chunk) {
-                Ok(placed) => {
-                    copied += 1;
-                    outside += u64::from(placed.outside);
-                }
-                Err(fault) if on_conflict == OnConflict::Stop && fault.reason.is_type_conflict() => {
-                    return Ok(Fed::TypeConflict);
-                }
-                Err(fault) => rejects.faulty(&record, fault, &rows.rules)?,
-            },
+impl Sink {
+    fn make_room(&mut self) -> Result<(), NobodyListens> {
+        if self.chunk.len() < CHUNK {
+            return Ok(());
         }
-        if chunk.len() >= CHUNK {
-            let next = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK + CHUNK / 8));
-            if full.blocking_send(std::mem::replace(&mut chunk, next)).is_err() {
-                return Ok(Fed::NobodyListens);
-            }
-            chunk.clear();
-        }
+        let next = self.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK + CHUNK / 8));
+        self.full.blocking_send(std::mem::replace(&mut self.chunk, next)).map_err(|_| NobodyListens)?;
+        self.chunk.clear();
+        Ok(())
     }
-    chunk.extend_from_slice(&TRAILER);
-    if full.blocking_send(chunk).is_err() {
-        return Ok(Fed::NobodyListens);
+
+    fn end(&mut self) -> Result<(), NobodyListens> {
+        self.chunk.extend_from_slice(&TRAILER);
+        self.full.blocking_send(std::mem::take(&mut self.chunk)).map_err(|_| NobodyListens)
     }
-    Ok(Fed::Whole { read, copied, outside })
+}
+
+/// Encodes rows for Postgres.
+struct Encoder<'a> {
+    rows: &'a mut Rows,
+    sink: &'a mut Sink,
+}
+
+impl Takes for Encoder<'_> {
+    fn rules(&self) -> &Rules {
+        &self.rows.rules
+    }
+
+    fn take(&mut self, record: &Record<'_>) -> io::Result<Result<Placed, Fault>> {
+        Ok(self.rows.append(record, &mut self.sink.chunk))
+    }
+
+    fn go_on(&mut self) -> Result<(), NobodyListens> {
+        self.sink.make_room()
+    }
 }

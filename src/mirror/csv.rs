@@ -10,80 +10,19 @@ use std::io::{self, Read};
 
 use memchr::{memchr, memchr_iter, memchr2};
 
-/// The longest record that is held in memory.
-pub(super) const MAX_RECORD: usize = 4 << 20;
+use super::records::{Field, Input, Item, Malformed, Record};
 
-const FIRST_BUFFER: usize = 256 << 10;
+pub(super) use again::Again;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// What is wrong with a record, apart from what stands in its fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Malformed {
-    #[error("expected {expected} fields, found {found}")]
-    FieldCount { expected: usize, found: usize },
-    #[error("text after a closing quote")]
-    TextAfterQuote,
-    #[error("a quote is never closed")]
-    UnclosedQuote,
-    #[error("the record is longer than 4 MiB")]
-    LongRecord,
-}
-
-/// One record, or what is left of one.
-#[derive(Debug)]
-pub(super) enum Item<'a> {
-    Record(Record<'a>),
-    Malformed { line: u64, raw: &'a [u8], reason: Malformed },
-}
-
-/// A well-formed record; its fields are unquoted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Record<'a> {
-    /// The physical line on which it starts; the first line of a file is 1.
-    pub line: u64,
-    /// Where it starts in the file.
-    pub offset: u64,
-    /// As it stands in the file, without the end of line.
-    pub raw: &'a [u8],
-    fields: &'a [Field],
-    unescaped: &'a [u8],
-}
-
-impl<'a> Record<'a> {
-    pub fn field(&self, index: usize) -> &'a [u8] {
-        self.text(self.fields[index])
-    }
-
-    pub fn fields(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.fields.iter().map(|field| self.text(*field))
-    }
-
-    fn text(&self, field: Field) -> &'a [u8] {
-        let source = if field.unescaped { self.unescaped } else { self.raw };
-        &source[field.from..field.to]
-    }
-}
-
-/// A field by its place in the record, or among the unescaped texts where it held doubled quotes.
-#[derive(Debug, Clone, Copy)]
-struct Field {
-    from: usize,
-    to: usize,
-    unescaped: bool,
-}
 
 /// Reads records one after the other.
 pub(super) struct Reader<R> {
-    source: R,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    ended: bool,
+    input: Input<R>,
     /// What the last item took: bytes and lines, dropped by the next call.
     taken: (usize, u64),
     skips_line: bool,
     line: u64,
-    offset: u64,
     width: Option<usize>,
     fields: Vec<Field>,
     unescaped: Vec<u8>,
@@ -92,15 +31,10 @@ pub(super) struct Reader<R> {
 impl<R: Read> Reader<R> {
     pub fn new(source: R) -> Self {
         Self {
-            source,
-            buffer: vec![0; FIRST_BUFFER],
-            start: 0,
-            end: 0,
-            ended: false,
+            input: Input::new(source),
             taken: (0, 0),
             skips_line: false,
             line: 1,
-            offset: 0,
             width: None,
             fields: Vec::new(),
             unescaped: Vec::new(),
@@ -115,19 +49,19 @@ impl<R: Read> Reader<R> {
     /// The next record; `None` at the end of the file.
     pub fn next(&mut self) -> io::Result<Option<Item<'_>>> {
         self.drop_taken();
-        if self.offset == 0 {
+        if self.input.offset == 0 {
             self.skip_byte_order_mark()?;
         }
         if self.skips_line {
             self.skip_rest_of_line()?;
         }
         loop {
-            let data = &self.buffer[self.start..self.end];
-            match split(data, self.ended, &mut self.fields, &mut self.unescaped) {
+            let data = self.input.data();
+            match split(data, self.input.ended, &mut self.fields, &mut self.unescaped) {
                 Split::End => return Ok(None),
-                Split::More if self.is_full() => return Ok(Some(self.malformed(Malformed::LongRecord))),
-                Split::More => self.fill()?,
-                Split::Broken(_) if !self.is_full() && memchr(b'\n', data).is_none() => self.fill()?,
+                Split::More if self.input.is_full() => return Ok(Some(self.malformed(Malformed::LongRecord))),
+                Split::More => self.input.fill()?,
+                Split::Broken(_) if !self.input.is_full() && memchr(b'\n', data).is_none() => self.input.fill()?,
                 Split::Broken(reason) => return Ok(Some(self.malformed(reason))),
                 Split::Blank { taken } => {
                     self.taken = (taken, 1);
@@ -135,7 +69,7 @@ impl<R: Read> Reader<R> {
                 }
                 Split::Record { content, taken, lines } => match self.width {
                     Some(expected) if lines > 1 && self.fields.len() != expected => match self.second_line(expected) {
-                        SecondLine::Cut if !self.is_full() => self.fill()?,
+                        SecondLine::Cut if !self.input.is_full() => self.input.fill()?,
                         SecondLine::Whole => return Ok(Some(self.malformed(Malformed::UnclosedQuote))),
                         SecondLine::Cut | SecondLine::Other => {
                             return Ok(Some(self.record(content, taken, lines)));
@@ -147,22 +81,17 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Whether nothing more can be read behind what is there.
-    fn is_full(&self) -> bool {
-        self.ended || self.end - self.start >= MAX_RECORD
-    }
-
     fn record(&mut self, content: usize, taken: usize, lines: u64) -> Item<'_> {
         let found = self.fields.len();
         let expected = self.width.unwrap_or(found);
         self.taken = (taken, lines);
-        let raw = &self.buffer[self.start..self.start + content];
+        let raw = &self.input.data()[..content];
         if found != expected {
             return Item::Malformed { line: self.line, raw, reason: Malformed::FieldCount { expected, found } };
         }
         Item::Record(Record {
             line: self.line,
-            offset: self.offset,
+            offset: self.input.offset,
             raw,
             fields: &self.fields,
             unescaped: &self.unescaped,
@@ -171,10 +100,10 @@ impl<R: Read> Reader<R> {
 
     /// What the second line of a record with the wrong number of fields is by itself.
     fn second_line(&self, expected: usize) -> SecondLine {
-        let data = &self.buffer[self.start..self.end];
+        let data = self.input.data();
         let Some(line_end) = memchr(b'\n', data) else { return SecondLine::Other };
         let mut fields = Vec::new();
-        match split(&data[line_end + 1..], self.ended, &mut fields, &mut Vec::new()) {
+        match split(&data[line_end + 1..], self.input.ended, &mut fields, &mut Vec::new()) {
             Split::Record { lines: 1, .. } if fields.len() == expected => SecondLine::Whole,
             Split::More => SecondLine::Cut,
             Split::End | Split::Broken(_) | Split::Blank { .. } | Split::Record { .. } => SecondLine::Other,
@@ -183,9 +112,9 @@ impl<R: Read> Reader<R> {
 
     /// The line that the record starts on, whatever it holds.
     fn malformed(&mut self, reason: Malformed) -> Item<'_> {
-        let data = &self.buffer[self.start..self.end];
+        let data = self.input.data();
         let line_end = memchr(b'\n', data);
-        self.skips_line = line_end.is_none() && !self.ended;
+        self.skips_line = line_end.is_none() && !self.input.ended;
         self.taken = line_end.map_or((data.len(), 0), |line_end| (line_end + 1, 1));
         let raw = &data[..line_end.unwrap_or(data.len())];
         Item::Malformed { line: self.line, raw: raw.strip_suffix(b"\r").unwrap_or(raw), reason }
@@ -193,14 +122,13 @@ impl<R: Read> Reader<R> {
 
     fn drop_taken(&mut self) {
         let (bytes, lines) = std::mem::take(&mut self.taken);
-        self.start += bytes;
-        self.offset += bytes as u64;
+        self.input.drop(bytes);
         self.line += lines;
     }
 
     fn skip_rest_of_line(&mut self) -> io::Result<()> {
         loop {
-            let data = &self.buffer[self.start..self.end];
+            let data = self.input.data();
             if let Some(line_end) = memchr(b'\n', data) {
                 self.taken = (line_end + 1, 1);
                 self.drop_taken();
@@ -208,43 +136,24 @@ impl<R: Read> Reader<R> {
             }
             self.taken = (data.len(), 0);
             self.drop_taken();
-            if self.ended {
+            if self.input.ended {
                 break;
             }
-            self.fill()?;
+            self.input.fill()?;
         }
         self.skips_line = false;
         Ok(())
     }
 
     fn skip_byte_order_mark(&mut self) -> io::Result<()> {
-        while self.end - self.start < BYTE_ORDER_MARK.len() && !self.ended {
-            self.fill()?;
+        while self.input.data().len() < BYTE_ORDER_MARK.len() && !self.input.ended {
+            self.input.fill()?;
         }
-        if self.buffer[self.start..self.end].starts_with(BYTE_ORDER_MARK) {
+        if self.input.data().starts_with(BYTE_ORDER_MARK) {
             self.taken = (BYTE_ORDER_MARK.len(), 0);
             self.drop_taken();
         }
         Ok(())
-    }
-
-    /// Reads on behind what is there, making room first.
-    fn fill(&mut self) -> io::Result<()> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        if self.end == self.buffer.len() {
-            self.buffer.resize((self.buffer.len() * 2).min(MAX_RECORD), 0);
-        }
-        loop {
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Ok(0) => self.ended = true,
-                Ok(read) => self.end += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            return Ok(());
-        }
     }
 }
 
@@ -376,5 +285,6 @@ fn quoted_field(data: &[u8], from: usize, ended: bool, unescaped: &mut Vec<u8>) 
     }
 }
 
+mod again;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
 //! Changes the mirrored table to what a layout asks for, and takes down what its columns now are.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::error::{Error, Place};
+use super::error::{Error, Place, is_unique_violation};
+use super::history;
 use super::layout::{Change, Layout, Origin};
 use super::table::{Table, Zones};
 use crate::column::ColumnKind;
@@ -15,10 +18,16 @@ const LINEAGE_COMMENTS: [(&str, &str); 8] = [
     ("_day", "The day, in the zone of the account, under which the row is kept."),
     ("_row_hash", "A hash over the names and texts of the row's values as they stood in the file."),
     ("_load_id", "The load that last wrote the row: impact_mirror.load."),
-    ("_line", "The line of that load's file on which the row begins; the header is line 1."),
+    (
+        "_line",
+        "The line of that load's file on which the row begins, the header being line 1; in a JSON file the number of its record, from 1.",
+    ),
     ("_first_seen_at", "When the row first came."),
     ("_changed_at", "When the row last changed."),
 ];
+
+/// Time for those who queued up behind us.
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 /// Waits until nobody else changes this table; held until the transaction, or the savepoint, ends.
 pub(super) async fn lock(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<(), Error> {
@@ -30,23 +39,81 @@ pub(super) async fn lock(conn: &mut PgConnection, table: &Table, place: &Place) 
     Ok(())
 }
 
+/// Takes the table so that nobody reads it until the load commits. Whoever waits for that makes everybody behind wait too, so
+/// it is asked for a moment at a time, shorter than Postgres takes to look for a deadlock: a long query delays the load and no
+/// other reader.
+pub(super) async fn keep_readers_out(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<(), Error> {
+    const STEP: &str = "wait for the readers of the table";
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    const TRIES: u32 = 600;
+    let locking = lock_of(conn, table, place).await?;
+    let run = async |conn: &mut PgConnection, statement: String| {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await.map(drop)
+    };
+    for attempt in 1..=TRIES {
+        let taking = format!(
+            "savepoint impact_mirror_lock; set local lock_timeout = '800ms'; {locking}; set local lock_timeout to default; \
+             release savepoint impact_mirror_lock",
+        );
+        match run(conn, taking).await {
+            Ok(()) => return Ok(()),
+            Err(sqlx::Error::Database(error))
+                if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) && attempt < TRIES =>
+            {
+                let back = "rollback to savepoint impact_mirror_lock; release savepoint impact_mirror_lock";
+                run(conn, back.to_owned()).await.map_err(place.database(STEP))?;
+                if attempt == 1 {
+                    tracing::info!("table {}: a change waits for a long query", table.qualified());
+                }
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            }
+            Err(error) => return Err(place.database(STEP)(error)),
+        }
+    }
+    unreachable!("the last try returns")
+}
+
+/// The statement that takes the table, and before it the view of its versions, if there is one.
+async fn lock_of(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<String, Error> {
+    let view = table.versions();
+    let has_view = sqlx::query_scalar!(
+        r#"
+        select exists (
+            select 1 from pg_class c
+            join pg_namespace n on n.oid = c.relnamespace
+            join pg_attribute a on a.attrelid = c.oid and a.attname = '_superseded_by'
+            where n.nspname = $1 and c.relname = $2 and c.relkind = 'v') as "exists!"
+        "#,
+        table.schema(),
+        view.name(),
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(place.database("look for the view of the table's versions"))?;
+    Ok(if has_view { table.lock_with_versions() } else { table.lock() })
+}
+
 /// Carries out the changes of a layout and says them, one line each.
 pub(super) async fn apply(
     conn: &mut PgConnection,
     table: &Table,
     layout: &Layout,
+    indexes: Indexes,
+    load_id: i64,
     now: DateTime<Utc>,
     place: &Place,
 ) -> Result<Vec<String>, Error> {
-    let zones = sqlx::query!("select name, time_zone from impact_mirror.account order by name")
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(place.database("read the zones of the accounts"))?;
-    let zones: Zones = zones.into_iter().map(|account| (account.name, account.time_zone)).collect();
+    let zones = zones(conn, place).await?;
+    let grants = if layout.retypes() { history::take_view_away(conn, table, place).await? } else { Vec::new() };
     let ddl = &mut Ddl { conn, place };
     let creates = layout.changes.contains(&Change::Create);
     let mut said = Vec::new();
+    let mut retypes = Vec::new();
     for change in &layout.changes {
+        let is_of_column = matches!(change, Change::Create | Change::Add { .. } | Change::Retype { .. });
+        if !is_of_column {
+            ddl.retype(table, &mut retypes).await?;
+        }
         match change {
             Change::Create => {
                 let columns: Vec<_> = layout.changes.iter().filter_map(added).collect();
@@ -56,7 +123,7 @@ pub(super) async fn apply(
                         .await?;
                     ddl.run(table.create_schema()).await?;
                 }
-                ddl.run(table.create(&columns)).await?;
+                ddl.run(table.create(&columns, layout.by_month)).await?;
                 ddl.run(table.comment(&format!("Mirror of the export {} of impact.com.", place.export))).await?;
                 for (column, comment) in LINEAGE_COMMENTS {
                     ddl.run(table.comment_column(column, comment)).await?;
@@ -78,23 +145,77 @@ pub(super) async fn apply(
                         ddl.record(name, source, *from, Origin::Data, now).await?;
                         continue;
                     }
-                    ddl.run(table.retype_column(name, *from, *to, &zones)).await?;
+                    retypes.push(Table::retype_column(name, *from, *to, &zones));
+                    ddl.record_retyped(load_id, name, *from, *to, now).await?;
                     said.push(format!("changed column {name} from {from} to {to}"));
                 }
                 ddl.record(name, source, *to, *origin, now).await?;
             }
+            Change::Partition(month) => {
+                ddl.run(table.create_partition(*month)).await?;
+                said.push(format!("made partition {}", table.partition_name(*month)));
+            }
             Change::DropIndex(name) => ddl.run(table.drop_index(name)).await?,
+            Change::KeyIndex | Change::WindowIndex if indexes == Indexes::Later => {}
             Change::KeyIndex => ddl.run(table.create_key_index(layout)).await?,
             Change::WindowIndex => ddl.run(table.create_window_index()).await?,
+            Change::History => {
+                let key: Vec<&str> = layout.key_names().collect();
+                said.append(&mut history::make(ddl.conn, table, &key, grants.clone(), place).await?);
+            }
         }
     }
+    ddl.retype(table, &mut retypes).await?;
     Ok(said)
+}
+
+/// The zones of all accounts.
+pub(super) async fn zones(conn: &mut PgConnection, place: &Place) -> Result<Zones, Error> {
+    let zones = sqlx::query!("select name, time_zone from impact_mirror.account order by name")
+        .fetch_all(conn)
+        .await
+        .map_err(place.database("read the zones of the accounts"))?;
+    Ok(zones.into_iter().map(|account| (account.name, account.time_zone)).collect())
+}
+
+/// When the indexes of a layout are built. After the rows is faster by far, and only for a table that nobody else sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Indexes {
+    Now,
+    Later,
+}
+
+/// Builds the indexes that were left for later; `false` where a key stands twice in the table.
+pub(super) async fn build_indexes(
+    conn: &mut PgConnection,
+    table: &Table,
+    layout: &Layout,
+    place: &Place,
+) -> Result<bool, Error> {
+    let mut statements = vec![table.create_window_index()];
+    if !layout.key.is_empty() {
+        statements.push(table.create_key_index(layout));
+    }
+    for statement in statements {
+        match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *conn).await {
+            Ok(_) => {}
+            Err(error) if is_unique_violation(&error) => return Ok(false),
+            Err(error) => return Err(place.database("build the indexes")(error)),
+        }
+    }
+    Ok(true)
 }
 
 fn added(change: &Change) -> Option<(&str, ColumnKind)> {
     match change {
         Change::Add { name, kind, .. } => Some((name, *kind)),
-        Change::Create | Change::Retype { .. } | Change::DropIndex(_) | Change::KeyIndex | Change::WindowIndex => None,
+        Change::Create
+        | Change::Partition(_)
+        | Change::Retype { .. }
+        | Change::DropIndex(_)
+        | Change::KeyIndex
+        | Change::WindowIndex
+        | Change::History => None,
     }
 }
 
@@ -110,6 +231,14 @@ impl Ddl<'_> {
             .await
             .map_err(self.place.database("change the mirrored table"))?;
         Ok(())
+    }
+
+    /// Changes the types of columns at once: each statement would write the whole table anew.
+    async fn retype(&mut self, table: &Table, retypes: &mut Vec<String>) -> Result<(), Error> {
+        if retypes.is_empty() {
+            return Ok(());
+        }
+        self.run(table.retype_columns(&std::mem::take(retypes))).await
     }
 
     /// Asks first: `create schema if not exists` wants the right to create one even where it does not.
@@ -155,6 +284,37 @@ impl Ddl<'_> {
         .execute(&mut *self.conn)
         .await
         .map_err(self.place.database("take down the columns"))?;
+        Ok(())
+    }
+
+    /// Notes that a load changed a type. A first type for a column that never held a value is no widening.
+    async fn record_retyped(
+        &mut self,
+        load_id: i64,
+        name: &str,
+        from: ColumnKind,
+        to: ColumnKind,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            r#"
+            with widened as (
+                update impact_mirror.mirrored_column set type_origin = 'widened'
+                where export = $1 and column_name = $3 and $4 <> 'text'
+            )
+            insert into impact_mirror.retyped_column (load_id, column_name, from_kind, to_kind, retyped_at)
+            values ($2, $3, $4, $5, $6)
+            "#,
+            self.place.export.as_str(),
+            load_id,
+            name,
+            from as ColumnKind,
+            to as ColumnKind,
+            now,
+        )
+        .execute(&mut *self.conn)
+        .await
+        .map_err(self.place.database("take down a change of type"))?;
         Ok(())
     }
 }

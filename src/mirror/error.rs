@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::json::NotAResult;
 use crate::export::ExportName;
 use crate::retry::ErrorKind;
 
@@ -33,6 +34,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// It is not the JSON of a result.
+    #[error("{file} of export {export} is not the JSON of a result", file = file.display())]
+    NotAResult {
+        /// Whose file.
+        export: ExportName,
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: NotAResult,
+    },
     /// The spooled file, or what was set aside while reading it, could not be read or written.
     #[error("cannot read {file} of export {export}", file = file.display())]
     File {
@@ -52,6 +63,27 @@ pub enum Error {
         column: String,
         /// Its type in Postgres.
         found: String,
+    },
+    /// The table is partitioned and should not be, or the reverse.
+    #[error("{}", partitioning(export, table, *is_partitioned))]
+    Partitioning {
+        /// Whose table.
+        export: ExportName,
+        /// Which.
+        table: String,
+        /// What it is now.
+        is_partitioned: bool,
+    },
+    /// Something else has the name of what keeps or shows superseded versions.
+    #[error(
+        "{name} is there and does not keep or show the versions of export {export}: rename or drop it, or set \
+         exports.{export}.history = false"
+    )]
+    NameTaken {
+        /// Whose history.
+        export: ExportName,
+        /// What is there, quoted.
+        name: String,
     },
     /// The table changes under us again and again.
     #[error("the mirrored table of export {export} kept changing while {file} was loaded", file = file.display())]
@@ -97,11 +129,33 @@ impl Error {
     /// The class of the failure, on which the retry policy hangs.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::MissingColumn { .. } | Self::Header { .. } => ErrorKind::BadFile,
+            Self::MissingColumn { .. } | Self::Header { .. } | Self::NotAResult { .. } => ErrorKind::BadFile,
             Self::File { .. } => ErrorKind::Transient,
-            Self::ForeignType { .. } | Self::Unsettled { .. } | Self::Database { .. } => ErrorKind::Database,
+            Self::ForeignType { .. }
+            | Self::Partitioning { .. }
+            | Self::NameTaken { .. }
+            | Self::Unsettled { .. }
+            | Self::Database { .. } => ErrorKind::Database,
         }
     }
+}
+
+/// What is wrong with how a table is partitioned, and what mends it.
+fn partitioning(export: &ExportName, table: &str, is_partitioned: bool) -> String {
+    let setting = format!("exports.{export}.partition");
+    if is_partitioned {
+        format!("table {table} is partitioned, but {setting} is \"none\": set it to \"month\"")
+    } else {
+        format!(
+            "table {table} is not partitioned, but {setting} is \"month\": set it to \"none\", or move the rows into a \
+             partitioned table as the README shows under Partitions"
+        )
+    }
+}
+
+/// Whether Postgres found a key that stands there already.
+pub(super) fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
 /// What of a load an error has to say; makes errors at one place.
@@ -112,6 +166,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// For what is done to a table when there is no file.
+    pub fn without_file(export: &ExportName) -> Self {
+        Self { export: export.clone(), file: PathBuf::from("the table") }
+    }
+
     pub fn database(&self, step: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
         let Self { export, file } = self.clone();
         move |source| Error::Database { export, file, step, source }
@@ -120,6 +179,10 @@ impl Place {
     pub fn file(&self) -> impl FnOnce(io::Error) -> Error {
         let Self { export, file } = self.clone();
         move |source| Error::File { export, file, source }
+    }
+
+    pub fn no_result(&self, source: NotAResult) -> Error {
+        Error::NotAResult { export: self.export.clone(), file: self.file.clone(), source }
     }
 
     pub fn header(&self, line: u64, problem: impl Into<String>) -> Error {

@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::NaiveDate;
+
 use super::Target;
 use super::error::{ColumnRole, Error, Place};
 use super::header::{self, LINEAGE, folded};
+use super::partitions;
+use super::table::Table;
 use super::value::{Format, join};
-use crate::column::ColumnKind;
+use crate::column::{ColumnKind, Partition};
 
 /// Where the type of a column comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
@@ -27,8 +31,23 @@ pub(super) struct Standing {
     pub columns: Vec<StandingColumn>,
     /// Further columns, which are not ours.
     pub foreign: BTreeSet<String>,
+    /// Its partitions, where it is partitioned.
+    pub partitions: Option<Vec<partitions::Standing>>,
     /// Its indexes: name and columns.
     pub indexes: BTreeMap<String, Vec<String>>,
+    /// What there is to keep superseded versions of its rows.
+    pub history: History,
+}
+
+/// How the history of a table stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum History {
+    /// There is none.
+    #[default]
+    None,
+    /// Versions are there, but what answers from them is missing or lacks a column.
+    Partial,
+    Whole,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +94,8 @@ pub(super) struct Layout {
     pub key: Vec<usize>,
     /// Index of the date column.
     pub date: Option<usize>,
+    /// Whether the table is partitioned by month of `_day`.
+    pub by_month: bool,
     /// What has to be done to the table, in this order.
     pub changes: Vec<Change>,
     /// Whether a column is new and nobody says its type.
@@ -86,10 +107,23 @@ pub(super) struct Layout {
 pub(super) enum Change {
     Create,
     Add { name: String, source: String, kind: ColumnKind, origin: Origin },
+    Partition(NaiveDate),
     Retype { name: String, source: String, from: ColumnKind, to: ColumnKind, origin: Origin },
     DropIndex(String),
     KeyIndex,
     WindowIndex,
+    History,
+}
+
+impl Change {
+    /// Whether the history of the table has to follow it.
+    fn concerns_history(&self) -> bool {
+        match self {
+            Self::Add { .. } | Self::KeyIndex | Self::History => true,
+            Self::Retype { from, to, .. } => from != to,
+            Self::Create | Self::Partition(_) | Self::DropIndex(_) | Self::WindowIndex => false,
+        }
+    }
 }
 
 /// Types that a survey of the file found, by folded source name.
@@ -115,7 +149,10 @@ impl Layout {
         let metadata = by_folded_name(target.metadata);
 
         let mut changes = Vec::new();
-        if !standing.exists {
+        if standing.exists {
+            let table = Table::new(target.schema, target.export);
+            partitions::fits(standing.partitions.is_some(), target.partition, &table, target.export)?;
+        } else {
             changes.push(Change::Create);
         }
         let mut needs_survey = false;
@@ -181,14 +218,39 @@ impl Layout {
         let key = target.key.iter().map(|name| find(name, ColumnRole::Key)).collect::<Result<Vec<_>, _>>()?;
         let date = target.date_column.map(|name| find(name, ColumnRole::Date)).transpose()?;
 
-        let mut layout = Self { columns, others, key, date, changes, needs_survey };
+        let by_month = target.partition == Partition::Month;
+        if by_month {
+            let standing = standing.partitions.as_deref().unwrap_or_default();
+            changes.extend(partitions::missing(target.window, standing).into_iter().map(Change::Partition));
+        }
+        let mut layout = Self { columns, others, key, date, by_month, changes, needs_survey };
         layout.index_changes(standing, target.export.as_str());
+        let follows = standing.history != History::None && layout.changes.iter().any(Change::concerns_history);
+        if follows || (target.history && standing.history != History::Whole) {
+            layout.changes.push(Change::History);
+        }
         Ok(layout)
+    }
+
+    /// Whether a change has to keep everybody from the table until the load commits.
+    pub fn keeps_readers_out(&self) -> bool {
+        self.changes.iter().any(|change| match change {
+            Change::Add { .. } | Change::DropIndex(_) => true,
+            Change::Retype { from, to, .. } => from != to,
+            Change::Create | Change::Partition(_) | Change::KeyIndex | Change::WindowIndex | Change::History => false,
+        })
+    }
+
+    /// Whether a column gets another type.
+    pub fn retypes(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Retype { from, to, .. } if from != to))
     }
 
     fn index_changes(&mut self, standing: &Standing, table: &str) {
         let key_index = index_name(table, "key");
-        let key: Vec<String> = std::iter::once("_account").chain(self.key_names()).map(str::to_owned).collect();
+        let day = self.by_month.then_some("_day");
+        let key = std::iter::once("_account").chain(self.key_names()).chain(day);
+        let key: Vec<String> = key.map(str::to_owned).collect();
         let standing_key = standing.indexes.get(&key_index);
         if standing_key.is_some_and(|columns| self.key.is_empty() || *columns != key) {
             self.changes.push(Change::DropIndex(key_index));

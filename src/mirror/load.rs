@@ -3,22 +3,27 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::copy::{self, Copied, Counts, OnConflict};
-use super::csv::{Item, Reader};
+use super::copy::{self, Copied};
+use super::ddl::Indexes;
 use super::error::{Error, Place};
 use super::header::folded;
-use super::layout::{Layout, MAX_COLUMNS, Standing, Surveyed};
+use super::layout::{Change, Layout, MAX_COLUMNS, Standing, Surveyed};
+use super::merge::{Compared, Staged};
+use super::pass::{Counts, OnConflict};
+use super::records::{Item, Shape};
 use super::rejects::Rejects;
 use super::rows::{Destination, Rows, Rules};
+use super::sides::{Read, Reading};
 use super::survey::{Extent, survey};
-use super::table::{LockColumns, Table};
-use super::{Report, Target, catalog, ddl, merge};
+use super::table::{Freeze, LockColumns, Table};
+use super::{Report, Target, Writes, catalog, columns, csv, ddl, emptied, history, json, merge};
 use crate::column::OnTypeConflict;
-use crate::export::LockRule;
+use crate::export::{LockRule, ResultFormat};
 
 /// How often we go back to the beginning; each reason to do so comes once, but for others who change the table.
 const MAX_ROUNDS: usize = 8;
@@ -30,6 +35,9 @@ pub(super) struct Load<'a> {
     pub place: Place,
     pub id: i64,
     pub now: DateTime<Utc>,
+    /// How the file is cut into records.
+    pub shape: Shape,
+    pub writes: Writes,
 }
 
 /// What was learned in earlier rounds.
@@ -48,18 +56,21 @@ enum Round {
 }
 
 impl<'a> Load<'a> {
-    pub fn new(file: &Path, target: &'a Target<'a>, id: i64, now: DateTime<Utc>) -> Self {
+    pub fn new(file: &Path, format: ResultFormat, target: &'a Target<'a>, id: i64, now: DateTime<Utc>) -> Self {
         Self {
             target,
             table: Table::new(target.schema, target.export),
             place: Place { export: target.export.clone(), file: file.to_owned() },
             id,
             now,
+            shape: Shape::unknown(format),
+            writes: Writes::Differing,
         }
     }
 
-    pub async fn run(&self, conn: &mut PgConnection) -> Result<Report, Error> {
-        let Some(sources) = self.header().await? else { return self.empty_file(conn).await };
+    pub async fn run(mut self, conn: &mut PgConnection) -> Result<Report, Error> {
+        let Some((sources, shape)) = self.columns().await? else { return emptied::empty_window(&self, conn).await };
+        self.shape = shape;
         let mut learned = Learned::default();
         for _ in 0..MAX_ROUNDS {
             self.savepoint(conn, "savepoint impact_mirror_load").await?;
@@ -92,13 +103,36 @@ impl<'a> Load<'a> {
         }
 
         let mut table_changes = Vec::new();
+        let mut staged = None;
+        let mut is_new = false;
+        // A partitioned table has no index that would find a key under another day.
+        let finds_keys = layout.by_month && !layout.key.is_empty();
         if !layout.changes.is_empty() {
             ddl::lock(conn, &self.table, &self.place).await?;
             standing = catalog::read(conn, &self.table, &self.place).await?;
             layout = self.fit(sources, &standing, &learned)?;
-            table_changes = ddl::apply(conn, &self.table, &layout, self.now, &self.place).await?;
+            if standing.exists && layout.keeps_readers_out() {
+                // Readers shall wait for the change alone, so the file is read before.
+                let read = self.reading(&layout, self.on_conflict(&layout, &learned)).end(&self.place).await?;
+                if matches!(read, Read::TypeConflict) {
+                    return Ok(Round::Again(self.survey(&layout, learned, Extent::Whole).await?));
+                }
+                ddl::keep_readers_out(conn, &self.table, &self.place).await?;
+                staged = Some((read, layout.columns.clone()));
+            }
+            // A merge needs the indexes to find keys with.
+            is_new = layout.changes.contains(&Change::Create) && !learned.key_taken && !finds_keys;
+            let indexes = if is_new { Indexes::Later } else { Indexes::Now };
+            table_changes = ddl::apply(conn, &self.table, &layout, indexes, self.id, self.now, &self.place).await?;
             standing = catalog::read(conn, &self.table, &self.place).await?;
             layout = self.fit(sources, &standing, &learned)?;
+            staged = staged.filter(|(_, columns)| *columns == layout.columns);
+            if is_new {
+                // The key that is built later is no change to a history that was just made.
+                let later =
+                    |change: &Change| matches!(change, Change::KeyIndex | Change::WindowIndex | Change::History);
+                layout.changes.retain(|change| !later(change));
+            }
         }
 
         let had_rows: bool = self.ask_window(conn, self.table.window_has_rows()).await?;
@@ -107,45 +141,39 @@ impl<'a> Load<'a> {
             return Ok(Round::Again(learned));
         }
 
-        let looked_through = learned.extent == Some(Extent::Whole);
-        let on_conflict = if !looked_through && self.wants_survey_on_conflict(&layout) {
-            OnConflict::Stop
-        } else {
-            OnConflict::Reject
-        };
-        let merges = had_rows || learned.key_taken;
-        let copied = if merges {
-            merge::stage(self, conn, &layout, on_conflict).await?
-        } else {
-            let destination = Destination::Mirrored {
-                account: self.target.account.as_str().to_owned(),
-                program: self.target.program.as_str().to_owned(),
-                load_id: self.id,
-                now: self.now,
+        let on_conflict = self.on_conflict(&layout, &learned);
+        let mut report;
+        if had_rows || learned.key_taken || staged.is_some() || finds_keys {
+            let file = match staged {
+                Some((read, _)) => Staged::Read(Box::new(read)),
+                None => Staged::Reading(self.reading(&layout, on_conflict)),
             };
-            self.copy(conn, &self.table.copy(&layout), &layout, destination, on_conflict).await?
-        };
-        let mut counts = match copied {
-            Copied::Whole(counts) => counts,
-            Copied::TypeConflict => {
+            let compared = merge::compare(self, conn, &layout, file, had_rows).await?;
+            let Compared::Whole(counts, mut rejects, differences) = compared else {
                 return Ok(Round::Again(self.survey(&layout, learned, Extent::Whole).await?));
+            };
+            report = self.report(conn, &counts, &mut rejects, table_changes).await?;
+            merge::merge(self, conn, &layout, *differences, rejects.without_key > 0, had_rows, &mut report).await?;
+        } else {
+            let freeze = if is_new && !layout.by_month { Freeze::Frozen } else { Freeze::Plain };
+            let (mut counts, mut rejects) = match self.copy(conn, &layout, freeze, on_conflict).await? {
+                Copied::Whole(counts, rejects) => (counts, rejects),
+                Copied::TypeConflict => {
+                    return Ok(Round::Again(self.survey(&layout, learned, Extent::Whole).await?));
+                }
+                Copied::KeyTaken => return Ok(Round::Again(Learned { key_taken: true, ..learned })),
+            };
+            if is_new && !ddl::build_indexes(conn, &self.table, &layout, &self.place).await? {
+                return Ok(Round::Again(Learned { key_taken: true, ..learned }));
             }
-            Copied::KeyTaken => return Ok(Round::Again(Learned { key_taken: true, ..learned })),
-        };
-
-        let mut report = Report {
-            rows_read: counts.read,
-            rows_inserted: counts.copied,
-            rows_rejected: counts.rejects.count,
-            rows_outside: counts.outside,
-            table_changes,
-            ..Report::default()
-        };
-        self.keep_rejected(conn, &mut counts).await?;
-        if merges {
-            merge::merge(self, conn, &layout, &mut counts, had_rows, &mut report).await?;
+            report = self.report(conn, &counts, &mut rejects, table_changes).await?;
+            // The window was empty: what was copied is all that stands there.
+            report.rows_inserted = counts.taken;
+            report.rows_per_day = self.target.window.days().map(|day| (day, 0)).collect();
+            report.days_written = counts.days.keys().copied().collect();
+            report.rows_per_day.append(&mut counts.days);
         }
-        self.count_days(conn, &mut report).await?;
+        columns::record(self, conn, &layout).await?;
         Ok(Round::Done(report))
     }
 
@@ -153,49 +181,101 @@ impl<'a> Load<'a> {
         Layout::fit(sources, standing, self.target, &learned.surveyed, &self.place)
     }
 
-    /// Whether a survey could help with a value that does not fit.
-    fn wants_survey_on_conflict(&self, layout: &Layout) -> bool {
-        self.target.on_type_conflict == OnTypeConflict::Widen
-            || layout.columns.iter().any(|column| column.format.kind.is_none())
+    /// Stops where a survey could help with a value that does not fit.
+    fn on_conflict(&self, layout: &Layout, learned: &Learned) -> OnConflict {
+        let could_help = self.target.on_type_conflict == OnTypeConflict::Widen
+            || layout.columns.iter().any(|column| column.format.kind.is_none());
+        if could_help && learned.extent != Some(Extent::Whole) { OnConflict::Stop } else { OnConflict::Reject }
     }
 
-    /// Copies the file with one statement.
-    pub async fn copy(
+    /// Copies the file straight into the mirrored table.
+    async fn copy(
         &self,
         conn: &mut PgConnection,
-        statement: &str,
         layout: &Layout,
-        destination: Destination,
+        freeze: Freeze,
         on_conflict: OnConflict,
     ) -> Result<Copied, Error> {
+        let destination = Destination::Mirrored {
+            account: self.target.account.as_str().to_owned(),
+            program: self.target.program.as_str().to_owned(),
+            load_id: self.id,
+            now: history::time_of_copy(self, conn, layout).await?,
+        };
         let rows = Rows::new(Rules::new(layout, self.target), destination);
         let rejects = Rejects::new(&self.place.file, self.id);
-        copy::file(conn, statement, rows, rejects, on_conflict, &self.place).await
+        let statement = self.table.copy(layout, freeze);
+        copy::file(conn, &statement, &self.shape, rows, rejects, on_conflict, &self.place).await
+    }
+
+    /// Begins to read the file, to be compared.
+    fn reading(&self, layout: &Layout, on_conflict: OnConflict) -> Reading {
+        let rules = Rules::new(layout, self.target);
+        Reading::start(self.place.file.clone(), self.shape.clone(), rules, self.id, on_conflict)
     }
 
     async fn survey(&self, layout: &Layout, learned: Learned, extent: Extent) -> Result<Learned, Error> {
         let rules = Rules::new(layout, self.target);
-        let (path, on_type_conflict) = (self.place.file.clone(), self.target.on_type_conflict);
-        let found = tokio::task::spawn_blocking(move || survey(&path, &rules, on_type_conflict, extent)).await;
+        let (path, shape, on_type_conflict) =
+            (self.place.file.clone(), self.shape.clone(), self.target.on_type_conflict);
+        let found = tokio::task::spawn_blocking(move || survey(&path, &shape, &rules, on_type_conflict, extent)).await;
         let mut surveyed = learned.surveyed;
         surveyed.extend(copy::finished(found).map_err(self.place.file())?);
         Ok(Learned { surveyed, extent: Some(extent), key_taken: learned.key_taken })
     }
 
-    async fn keep_rejected(&self, conn: &mut PgConnection, counts: &mut Counts) -> Result<(), Error> {
+    /// Keeps what was rejected, and begins the report.
+    async fn report(
+        &self,
+        conn: &mut PgConnection,
+        counts: &Counts,
+        rejects: &mut Rejects,
+        table_changes: Vec<String>,
+    ) -> Result<Report, Error> {
         const STATEMENT: &str = "copy impact_mirror.rejected_row (load_id, line, column_name, value, reason, raw) \
                                  from stdin (format binary)";
-        if counts.rejects.count > 0 {
-            copy::spill(conn, STATEMENT, &mut counts.rejects.rows, &self.place).await?;
+        if rejects.count > 0 {
+            copy::spill(conn, STATEMENT, &mut rejects.rows, &self.place).await?;
         }
-        Ok(())
+        Ok(Report {
+            rows_read: counts.read,
+            rows_rejected: rejects.count,
+            rows_outside: counts.outside,
+            table_changes,
+            ..Report::default()
+        })
+    }
+
+    /// The names of the columns, and how records give them; `None` for a file without either.
+    async fn columns(&self) -> Result<Option<(Vec<String>, Shape)>, Error> {
+        match self.shape.format() {
+            ResultFormat::Csv => {
+                let names = self.header().await?;
+                Ok(names.map(|names| (names.clone(), Shape::Csv { width: names.len() })))
+            }
+            ResultFormat::Json => self.names().await,
+        }
+    }
+
+    /// The names in the records, in order of first sight.
+    async fn names(&self) -> Result<Option<(Vec<String>, Shape)>, Error> {
+        let path = self.place.file.clone();
+        let read = tokio::task::spawn_blocking(move || json::Names::read(File::open(path)?));
+        match copy::finished(read.await) {
+            Ok(None) => Ok(None),
+            Ok(Some(names)) => Ok(Some((names.sources(), Shape::Json(Arc::new(names))))),
+            Err(error) => Err(match error.downcast::<json::NotAResult>() {
+                Ok(problem) => self.place.no_result(problem),
+                Err(error) => self.place.file()(error),
+            }),
+        }
     }
 
     /// The names in the first line; `None` for a file of no bytes.
     async fn header(&self) -> Result<Option<Vec<String>>, Error> {
         let path = self.place.file.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let mut reader = Reader::new(File::open(path)?);
+            let mut reader = csv::Reader::new(File::open(path)?);
             Ok(match reader.next()? {
                 None => None,
                 Some(Item::Malformed { line, reason, .. }) => Some(Err((line, reason.to_string()))),
@@ -221,23 +301,6 @@ impl<'a> Load<'a> {
             return Err(self.place.header(1, "it holds a carriage return"));
         }
         Ok(Some(names))
-    }
-
-    /// A file of no bytes is an empty window. No table is made of it: nobody knows its columns.
-    async fn empty_file(&self, conn: &mut PgConnection) -> Result<Report, Error> {
-        let mut report = Report::default();
-        if catalog::read(conn, &self.table, &self.place).await?.exists {
-            report.rows_deleted = self
-                .bind_window(self.table.delete_window())
-                .execute(&mut *conn)
-                .await
-                .map_err(self.place.database("empty the window"))?
-                .rows_affected();
-            self.count_days(conn, &mut report).await?;
-        } else {
-            report.rows_per_day = self.target.window.days().map(|day| (day, 0)).collect();
-        }
-        Ok(report)
     }
 
     /// The rows of the window; `None` where there is no table.
@@ -290,22 +353,11 @@ impl<'a> Load<'a> {
         Ok(days.into_iter().map(|(day,)| day).collect())
     }
 
-    async fn count_days(&self, conn: &mut PgConnection, report: &mut Report) -> Result<(), Error> {
+    /// Tells of each day how many rows stand there, and whether this load wrote one of them; of the others, that none does.
+    pub fn count_days(&self, counted: Vec<(NaiveDate, i64, bool)>, report: &mut Report) {
         report.rows_per_day = self.target.window.days().map(|day| (day, 0)).collect();
-        let statement = self.table.rows_per_day();
-        let counted: Vec<(NaiveDate, i64, bool)> = sqlx::query_as(AssertSqlSafe(statement))
-            .bind(self.target.account)
-            .bind(self.target.program)
-            .bind(self.target.window.from())
-            .bind(self.target.window.to())
-            .bind(self.id)
-            .persistent(false)
-            .fetch_all(conn)
-            .await
-            .map_err(self.place.database("count the rows of the window"))?;
         report.days_written = counted.iter().filter(|(_, _, is_written)| *is_written).map(|(day, ..)| *day).collect();
         report.rows_per_day.extend(counted.into_iter().map(|(day, rows, _)| (day, rows.unsigned_abs())));
-        Ok(())
     }
 
     /// A statement with the window as $1 to $4.

@@ -11,95 +11,200 @@ use std::path::PathBuf;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::Report;
-use super::copy::{self, Copied, Counts, OnConflict};
+use super::copy;
+use super::dealt::{Dealt, PARTS};
+use super::diff::{Differences, Duplicate, TableSide, Terms};
 use super::error::{Error, Place};
+use super::history::Keeper;
 use super::layout::Layout;
 use super::load::Load;
-use super::rejects::{MAX_RAW, readable};
-use super::rows::Destination;
-use super::table::merge::{ANALYZE, COUNT, DELETE_DUPLICATES, DROP_TEMPORARY, Merge, NEXT_DUPLICATES};
+use super::pass::Counts;
+use super::rejects::{MAX_RAW, Rejects, beside, readable};
+use super::rows::{Destination, Rows, Rules};
+use super::sides::{self, Read as FileRead};
+use super::table::merge::{COPY_GONE, CREATE_GONE, DROP_TEMPORARY, Merge, PREPARE};
+use super::value::of_pg_day;
+use super::{Report, Writes};
 
-/// Copies the file into a temporary table.
-pub(super) async fn stage(
+/// What a file and its window came to.
+pub(super) enum Compared {
+    Whole(Counts, Box<Rejects>, Box<Differences>),
+    /// A value calls for another type.
+    TypeConflict,
+}
+
+/// Compares the file with the rows of the window, where it `had_rows`.
+pub(super) async fn compare(
     load: &Load<'_>,
     conn: &mut PgConnection,
     layout: &Layout,
-    on_conflict: OnConflict,
-) -> Result<Copied, Error> {
+    file: Staged,
+    had_rows: bool,
+) -> Result<Compared, Error> {
     let merge = Merge::new(&load.table, layout);
-    let step = "make the temporary tables";
-    sqlx::raw_sql(DROP_TEMPORARY).execute(&mut *conn).await.map_err(load.place.database(step))?;
-    for statement in merge.create_temporary() {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *conn).await.map_err(load.place.database(step))?;
+    let keyed = !layout.key.is_empty();
+    if keyed && (layout.by_month || load.target.history) {
+        own_keys(load, conn).await?;
     }
-    load.copy(conn, &merge.copy_staged(), layout, Destination::Staged, on_conflict).await
+    let standing = if had_rows {
+        let (account, program) = (load.target.account.as_str(), load.target.program.as_str());
+        let statement = merge.copy_window(account, program, load.target.window);
+        sides::window(conn, &statement, &merge.key_kinds(), &load.place).await?
+    } else {
+        TableSide::new(&beside(&load.place.file, "standing"))
+    };
+    let FileRead::Whole(counts, mut rejects, file) = file.read(&load.place).await? else {
+        return Ok(Compared::TypeConflict);
+    };
+    let terms = Terms { keyed, keeps_rows: rejects.without_key > 0, writes_all: load.writes == Writes::All };
+    let path = beside(&load.place.file, "different");
+    let kept = rejects.take_kept();
+    let found = tokio::task::spawn_blocking(move || Differences::find(file, kept, standing, terms, &path)).await;
+    let found = copy::finished(found).map_err(load.place.file())?;
+    Ok(Compared::Whole(counts, rejects, Box::new(found)))
 }
 
-/// Writes the differences between what is staged and the window, and completes the report.
+/// A file that was read, or is being read.
+pub(super) enum Staged {
+    Read(Box<FileRead>),
+    Reading(sides::Reading),
+}
+
+impl Staged {
+    async fn read(self, place: &Place) -> Result<FileRead, Error> {
+        match self {
+            Self::Read(read) => Ok(*read),
+            Self::Reading(reading) => reading.end(place).await,
+        }
+    }
+}
+
+/// Writes the differences, and completes the report.
 pub(super) async fn merge(
     load: &Load<'_>,
     conn: &mut PgConnection,
     layout: &Layout,
-    counts: &mut Counts,
+    mut differences: Differences,
+    keeps_rows: bool,
+    had_rows: bool,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let duplicates = std::mem::take(&mut differences.duplicates);
+    report.rows_rejected += duplicates.count();
+    reject_duplicates(load, conn, duplicates).await?;
+
+    report.kept_deletions = had_rows && keeps_rows;
+    report.rows_inserted = differences.new;
+    report.rows_updated = differences.changes.count() - differences.new;
+    report.rows_unchanged = report.rows_read - report.rows_rejected - differences.changes.count();
+    let days = std::mem::take(&mut differences.days).into_iter();
+    let days = days.filter_map(|(day, (rows, is_written))| Some((of_pg_day(day)?, rows, is_written)));
+    load.count_days(days.collect(), report);
+    if differences.changes.count() + differences.gone.count() > 0 {
+        write(load, conn, layout, differences, had_rows, report).await?;
+    }
+    Ok(())
+}
+
+async fn write(
+    load: &Load<'_>,
+    conn: &mut PgConnection,
+    layout: &Layout,
+    differences: Differences,
     had_rows: bool,
     report: &mut Report,
 ) -> Result<(), Error> {
     let place = &load.place;
     let merge = Merge::new(&load.table, layout);
     let keyed = !layout.key.is_empty();
-
-    if counts.rejects.keys.rows > 0 {
-        copy::spill(conn, &merge.copy_kept(), &mut counts.rejects.keys, place).await?;
+    let Differences { changes, gone, .. } = differences;
+    let (brings_rows, loses_rows) = (changes.count() > 0, gone.count() > 0);
+    for statement in [PREPARE.to_owned(), DROP_TEMPORARY.to_owned(), merge.create_changed(), CREATE_GONE.to_owned()] {
+        run(conn, statement, place).await?;
     }
-    if keyed {
-        let duplicates = run(conn, merge.find_duplicates(), place).await?;
-        if duplicates > 0 {
-            reject_duplicates(load, conn).await?;
-            run(conn, DELETE_DUPLICATES.to_owned(), place).await?;
-            report.rows_rejected += duplicates;
-        }
+    if brings_rows {
+        let rows = Rows::new(Rules::new(layout, load.target), Destination::Changed);
+        copy::changed(conn, &merge.copy_changed(), &load.shape, rows, changes, place).await?;
+    }
+    if loses_rows {
+        copy::places(conn, COPY_GONE, gone, place).await?;
+    }
+    if keyed && report.rows_inserted > 0 {
+        run(conn, merge.analyze_changed(), place).await?;
+        let statement = sqlx::query(AssertSqlSafe(merge.note_moved())).bind(load.target.account).persistent(false);
+        let moved = execute(statement, conn, place).await?;
+        report.rows_inserted -= moved;
+        report.rows_updated += moved;
+    }
+    let keeper = Keeper::begin(load, conn, layout, report).await?;
+
+    let mut figures = Figures::default();
+    let counts_numbers = had_rows && !merge.numbers().is_empty();
+    if counts_numbers {
+        let statement = load.bind_window(load.table.window_figures(&merge.numbers()));
+        let row = statement.fetch_one(&mut *conn).await.map_err(place.database(STEP))?;
+        (figures.rows_before, figures.before) = sqlx::FromRow::from_row(&row).map_err(place.database(STEP))?;
+    }
+    if counts_numbers && brings_rows {
+        (figures.changed, figures.less_by_change, figures.rows_less_by_change, figures.more, figures.rows_more) =
+            ask(conn, merge.figures_of_changed(), place).await?;
+    }
+    if loses_rows {
+        let deleted: i64;
+        (deleted, figures.less_by_loss, figures.rows_less_by_loss) = match &keeper {
+            Some(keeper) => keeper.delete_gone(conn, &merge).await?,
+            None => ask(conn, merge.delete_gone(None), place).await?,
+        };
+        report.rows_deleted = deleted.unsigned_abs();
     }
     if had_rows {
-        execute(load.bind_window(merge.note_standing()), conn, place).await?;
+        keep_restatement(load, conn, figures.restated(&merge)).await?;
     }
-    run(conn, ANALYZE.to_owned(), place).await?;
-    if keyed {
-        let statement = sqlx::query(AssertSqlSafe(merge.note_moved())).bind(load.target.account).persistent(false);
-        if execute(statement, conn, place).await? > 0 {
-            run(conn, ANALYZE.to_owned(), place).await?;
-        }
+    if keyed && layout.by_month && report.rows_updated > 0 {
+        run(conn, merge.move_known(), place).await?;
     }
-
-    run(conn, merge.find_todo(), place).await?;
-    report.kept_deletions = had_rows && counts.rejects.without_key > 0;
-    if !report.kept_deletions {
-        run(conn, merge.find_gone(), place).await?;
+    let at = keeper.as_ref().map_or(load.now, Keeper::time);
+    if !keyed && report.rows_updated > 0 {
+        let statement = sqlx::query(AssertSqlSafe(merge.write_known())).bind(load.id).bind(at).persistent(false);
+        execute(statement, conn, place).await?;
     }
-    let (inserted, updated, gone): (i64, i64, i64) =
-        sqlx::query_as(COUNT).fetch_one(&mut *conn).await.map_err(place.database(STEP))?;
-    report.rows_inserted = inserted.unsigned_abs();
-    report.rows_updated = updated.unsigned_abs();
-    report.rows_unchanged = report.rows_read - report.rows_rejected - report.rows_inserted - report.rows_updated;
-
-    let changes = inserted + updated + gone > 0;
-    let restated = if had_rows && changes { restatement(load, conn, &merge).await? } else { Vec::new() };
-    if gone > 0 {
-        report.rows_deleted = execute(load.bind_window(merge.delete_gone()), conn, place).await?;
-    }
-    if inserted + updated > 0 {
-        let statement = sqlx::query(AssertSqlSafe(merge.write_todo()))
+    if brings_rows {
+        let statement = sqlx::query(AssertSqlSafe(merge.write_changed(load.writes)))
             .bind(load.target.account)
             .bind(load.target.program)
             .bind(load.id)
-            .bind(load.now)
+            .bind(at)
             .persistent(false);
         execute(statement, conn, place).await?;
     }
-    keep_restatement(load, conn, restated).await
+    Ok(())
 }
 
 const STEP: &str = "merge the rows";
+
+/// Makes this the only load that looks for keys of the account, until the transaction ends: in a partitioned table two loads could
+/// bring one key under two days, and no index would keep them apart; in a history, a version that another load just wrote would be
+/// missing.
+pub(super) async fn own_keys(load: &Load<'_>, conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", keys_of(load))
+        .execute(conn)
+        .await
+        .map_err(load.place.database("wait for another load of the account"))?;
+    Ok(())
+}
+
+/// Keeps such loads away from keys that are only added, until the transaction ends.
+pub(super) async fn share_keys(load: &Load<'_>, conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!("select pg_advisory_xact_lock_shared(hashtextextended($1, 0))", keys_of(load))
+        .execute(conn)
+        .await
+        .map_err(load.place.database("wait for another load of the account"))?;
+    Ok(())
+}
+
+fn keys_of(load: &Load<'_>) -> String {
+    format!("impact_mirror keys {} {}", load.table.qualified(), load.target.account)
+}
 
 async fn run(conn: &mut PgConnection, statement: String, place: &Place) -> Result<u64, Error> {
     execute(sqlx::query(AssertSqlSafe(statement)).persistent(false), conn, place).await
@@ -113,108 +218,159 @@ async fn execute(
     Ok(statement.execute(conn).await.map_err(place.database(STEP))?.rows_affected())
 }
 
-/// Puts all but the first of the records with one key into `rejected_row`, a few at a time, as they stand in the file.
-async fn reject_duplicates(load: &Load<'_>, conn: &mut PgConnection) -> Result<(), Error> {
-    let mut behind = 0_i64;
-    loop {
-        let found: Vec<(i64, i64, i64, i64)> = sqlx::query_as(NEXT_DUPLICATES)
-            .bind(behind)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(load.place.database(STEP))?;
-        let Some(last) = found.last() else { return Ok(()) };
-        behind = last.0;
-        let lines: Vec<i64> = found.iter().map(|duplicate| duplicate.0).collect();
-        let reasons: Vec<String> =
-            found.iter().map(|(_, first_line, ..)| format!("duplicate key (line {first_line})")).collect();
-        let path = load.place.file.clone();
-        let raws = tokio::task::spawn_blocking(move || raw_records(path, &found)).await;
-        let raws = copy::finished(raws).map_err(load.place.file())?;
-        sqlx::query!(
-            r#"
-            insert into impact_mirror.rejected_row (load_id, line, reason, raw)
-            select $1, line, reason, raw
-            from unnest($2::bigint[], $3::text[], $4::text[]) as duplicate (line, reason, raw)
-            "#,
-            load.id,
-            &lines,
-            &reasons,
-            &raws,
-        )
-        .execute(&mut *conn)
-        .await
-        .map_err(load.place.database(STEP))?;
-    }
+async fn ask<T>(conn: &mut PgConnection, statement: String, place: &Place) -> Result<T, Error>
+where
+    T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
+{
+    sqlx::query_as(AssertSqlSafe(statement)).persistent(false).fetch_one(conn).await.map_err(place.database(STEP))
 }
 
-fn raw_records(path: PathBuf, duplicates: &[(i64, i64, i64, i64)]) -> io::Result<Vec<String>> {
+/// Puts all but the first of the records with one key into `rejected_row`, a few at a time, as they stand in the file.
+async fn reject_duplicates(
+    load: &Load<'_>,
+    conn: &mut PgConnection,
+    mut duplicates: Dealt<Duplicate, 4>,
+) -> Result<(), Error> {
+    const AT_ONCE: usize = 500;
+    if duplicates.count() == 0 {
+        return Ok(());
+    }
+    for part in 0..PARTS {
+        let mut found = duplicates.take(part).map_err(load.place.file())?;
+        found.sort_unstable_by_key(|duplicate| duplicate.at.line);
+        for found in found.chunks(AT_ONCE) {
+            reject(load, conn, found.to_vec()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn reject(load: &Load<'_>, conn: &mut PgConnection, duplicates: Vec<Duplicate>) -> Result<(), Error> {
+    let lines: Vec<i64> = duplicates.iter().map(|duplicate| duplicate.at.line.cast_signed()).collect();
+    let word = load.shape.format().place();
+    let reasons: Vec<String> =
+        duplicates.iter().map(|duplicate| format!("duplicate key ({word} {})", duplicate.first_line)).collect();
+    let path = load.place.file.clone();
+    let raws = tokio::task::spawn_blocking(move || raw_records(path, &duplicates)).await;
+    let raws = copy::finished(raws).map_err(load.place.file())?;
+    sqlx::query!(
+        r#"
+        insert into impact_mirror.rejected_row (load_id, line, reason, raw)
+        select $1, line, reason, raw
+        from unnest($2::bigint[], $3::text[], $4::text[]) as duplicate (line, reason, raw)
+        "#,
+        load.id,
+        &lines,
+        &reasons,
+        &raws,
+    )
+    .execute(conn)
+    .await
+    .map_err(load.place.database(STEP))?;
+    Ok(())
+}
+
+fn raw_records(path: PathBuf, duplicates: &[Duplicate]) -> io::Result<Vec<String>> {
     let mut file = File::open(path)?;
     duplicates
         .iter()
-        .map(|&(_, _, offset, length)| {
-            let mut raw = vec![0; usize::try_from(length).unwrap_or(MAX_RAW).min(MAX_RAW)];
-            file.seek(SeekFrom::Start(offset.unsigned_abs()))?;
+        .map(|Duplicate { at, .. }| {
+            let mut raw = vec![0; (at.length as usize).min(MAX_RAW)];
+            file.seek(SeekFrom::Start(at.offset))?;
             file.read_exact(&mut raw)?;
             Ok(readable(&raw, MAX_RAW))
         })
         .collect()
 }
 
-/// A number column that the load changes.
-struct Restated {
-    column: String,
-    rows_changed: i64,
-    sum_before: Option<String>,
+/// What a load does to the numbers of its window, one entry for each. Sums are texts of exact numbers, absent without a value.
+#[derive(Default)]
+struct Figures {
+    /// Written rows in which it differs.
+    changed: Vec<i64>,
+    before: Vec<Option<String>>,
+    rows_before: Vec<i64>,
+    less_by_change: Vec<Option<String>>,
+    rows_less_by_change: Vec<i64>,
+    less_by_loss: Vec<Option<String>>,
+    rows_less_by_loss: Vec<i64>,
+    more: Vec<Option<String>>,
+    rows_more: Vec<i64>,
 }
 
-/// What is about to change in the window's numbers, taken down before it does.
-async fn restatement(load: &Load<'_>, conn: &mut PgConnection, merge: &Merge<'_>) -> Result<Vec<Restated>, Error> {
-    if merge.numbers().is_empty() {
-        return Ok(Vec::new());
+impl Figures {
+    fn restated(&self, merge: &Merge<'_>) -> Vec<Restated> {
+        let count = |of: &[i64], at: usize| of.get(at).copied().unwrap_or_default();
+        let sum = |of: &[Option<String>], at: usize| of.get(at).cloned().flatten();
+        let restated = merge.numbers().into_iter().enumerate().map(|(at, column)| {
+            let lost = count(&self.rows_less_by_loss, at);
+            let left = count(&self.rows_before, at) - count(&self.rows_less_by_change, at) - lost;
+            Restated {
+                column: column.to_owned(),
+                rows_changed: count(&self.changed, at) + lost,
+                sum_before: sum(&self.before, at),
+                less: [sum(&self.less_by_change, at), sum(&self.less_by_loss, at)],
+                more: sum(&self.more, at),
+                has_values: left + count(&self.rows_more, at) > 0,
+            }
+        });
+        restated.filter(|restated| restated.rows_changed > 0).collect()
     }
-    let (written, gone, sums): (Vec<i64>, Vec<i64>, Vec<Option<String>>) =
-        sqlx::query_as(AssertSqlSafe(merge.restated()))
-            .persistent(false)
-            .fetch_one(conn)
-            .await
-            .map_err(load.place.database(STEP))?;
-    let columns = merge.numbers().into_iter().zip(written).zip(gone).zip(sums);
-    Ok(columns
-        .map(|(((column, written), gone), sum_before)| Restated {
-            column: column.to_owned(),
-            rows_changed: written + gone,
-            sum_before,
-        })
-        .filter(|restated| restated.rows_changed > 0)
-        .collect())
 }
 
-async fn keep_restatement(load: &Load<'_>, conn: &mut PgConnection, restated: Vec<Restated>) -> Result<(), Error> {
+/// A number column that the load changes: its sum before, what is taken from it, and what is added.
+pub(super) struct Restated {
+    pub column: String,
+    pub rows_changed: i64,
+    pub sum_before: Option<String>,
+    pub less: [Option<String>; 2],
+    pub more: Option<String>,
+    /// Whether a value is left.
+    pub has_values: bool,
+}
+
+/// Takes down what the load changes in the window's numbers.
+pub(super) async fn keep_restatement(
+    load: &Load<'_>,
+    conn: &mut PgConnection,
+    restated: Vec<Restated>,
+) -> Result<(), Error> {
     if restated.is_empty() {
         return Ok(());
     }
-    let columns: Vec<&str> = restated.iter().map(|restated| restated.column.as_str()).collect();
-    let row = load
-        .bind_window(load.table.window_sums(&columns))
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(load.place.database(STEP))?;
-    let sums_after: Vec<Option<String>> = sqlx::Row::try_get(&row, 0).map_err(load.place.database(STEP))?;
-    let names: Vec<String> = restated.iter().map(|restated| restated.column.clone()).collect();
-    let rows_changed: Vec<i64> = restated.iter().map(|restated| restated.rows_changed).collect();
-    let sums_before: Vec<Option<String>> = restated.iter().map(|restated| restated.sum_before.clone()).collect();
+    let mut names = Vec::new();
+    let mut rows_changed = Vec::new();
+    let mut sums_before = Vec::new();
+    let mut terms = [const { Vec::new() }; 3];
+    let mut have_values = Vec::new();
+    for column in restated {
+        names.push(column.column);
+        rows_changed.push(column.rows_changed);
+        sums_before.push(column.sum_before);
+        have_values.push(column.has_values);
+        let [one, other] = column.less;
+        for (terms, term) in terms.iter_mut().zip([one, other, column.more]) {
+            terms.push(term.unwrap_or_else(|| "0".to_owned()));
+        }
+    }
+    let [less_by_change, less_by_loss, more] = terms;
     sqlx::query!(
         r#"
         insert into impact_mirror.restated_column (load_id, column_name, rows_changed, sum_before, sum_after)
-        select $1, column_name, rows_changed, sum_before::numeric, sum_after::numeric
-        from unnest($2::text[], $3::bigint[], $4::text[], $5::text[])
-            as restated (column_name, rows_changed, sum_before, sum_after)
+        select $1, column_name, rows_changed, sum_before::numeric,
+            case when has_values
+                then coalesce(sum_before::numeric, 0) - less_by_change::numeric - less_by_loss::numeric + more::numeric end
+        from unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[])
+            as restated (column_name, rows_changed, sum_before, less_by_change, less_by_loss, more, has_values)
         "#,
         load.id,
         &names,
         &rows_changed,
         &sums_before as &[Option<String>],
-        &sums_after as &[Option<String>],
+        &less_by_change,
+        &less_by_loss,
+        &more,
+        &have_values,
     )
     .execute(conn)
     .await

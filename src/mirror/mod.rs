@@ -1,21 +1,35 @@
 //! Loads a spooled result file into its mirrored table: typed columns, lineage, rejected rows and what was restated.
 //!
 //! It works inside the caller's transaction and commits nothing. Where a window is new the file is copied straight into the
-//! mirrored table; where it is not, into a temporary table first, and only the differences are written. The file is read
-//! once: only a value that does not fit its column makes us go back to a savepoint, look through the whole file, change the
-//! column and read again. Memory does not grow with the file.
+//! mirrored table; where it is not, hashes of records and rows are compared here, the records that differ are read a
+//! second time, and only they are written. A value that does not fit its column makes us go back to a savepoint, look
+//! through the whole file, change the column and begin again. Memory does not grow with the file.
 
 mod catalog;
+mod columns;
 mod copy;
 mod csv;
 mod ddl;
+mod dealt;
+mod diff;
+mod emptied;
 mod error;
 mod header;
+pub mod history;
+mod identity;
+mod json;
 mod layout;
 mod load;
+mod lookup;
 mod merge;
+pub mod partitions;
+mod pass;
+mod records;
 mod rejects;
 mod rows;
+#[cfg(test)]
+mod shapes;
+mod sides;
 mod survey;
 mod table;
 mod time;
@@ -29,10 +43,12 @@ use chrono_tz::Tz;
 use sqlx::PgConnection;
 
 pub use error::{ColumnRole, Error};
+pub use json::NotAResult;
+pub use lookup::{Condition, LookupError, MAX_ROWS, Row, find_rows};
 
 use crate::account::AccountName;
-use crate::column::{ColumnKind, OnTypeConflict};
-use crate::export::{ExportName, LockRule, Program, Window};
+use crate::column::{ColumnKind, OnTypeConflict, Partition};
+use crate::export::{ExportName, LockRule, Program, ResultFormat, Window};
 
 /// Where the rows of a file belong, and what is known of its columns.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +71,16 @@ pub struct Target<'a> {
     pub date_column: Option<&'a str>,
     /// Types by source name, in any letter case, from the user or the catalogue.
     pub configured: &'a BTreeMap<String, ColumnKind>,
+    /// Which of these, by source name in any letter case, the user gave.
+    pub typed_by_user: &'a BTreeSet<String>,
     /// Types by source name from the report's metadata.
     pub metadata: &'a BTreeMap<String, ColumnKind>,
     /// What to do with a value that does not fit its column.
     pub on_type_conflict: OnTypeConflict,
+    /// How the table is partitioned.
+    pub partition: Partition,
+    /// Whether versions of rows are kept that a load replaces or deletes.
+    pub history: bool,
 }
 
 /// What a load did. `rows_read` is the sum of inserted, updated, unchanged and rejected.
@@ -102,7 +124,7 @@ impl Target<'_> {
 
 /// How many rows stand in the target's window; `None` where there is no table.
 pub async fn standing_rows(conn: &mut PgConnection, target: &Target<'_>) -> Result<Option<u64>, Error> {
-    load::Load::new(Path::new(""), target, 0, DateTime::UNIX_EPOCH).standing_rows(conn).await
+    load::Load::new(Path::new(""), ResultFormat::Csv, target, 0, DateTime::UNIX_EPOCH).standing_rows(conn).await
 }
 
 /// The days of the target's window whose rows are all locked at `as_of`, by what `rule` knows. A day without rows is not
@@ -113,19 +135,44 @@ pub async fn locked_days(
     rule: &LockRule,
     as_of: DateTime<Utc>,
 ) -> Result<BTreeSet<NaiveDate>, Error> {
-    load::Load::new(Path::new(""), target, 0, DateTime::UNIX_EPOCH).locked_days(conn, rule, as_of).await
+    load::Load::new(Path::new(""), ResultFormat::Csv, target, 0, DateTime::UNIX_EPOCH)
+        .locked_days(conn, rule, as_of)
+        .await
 }
 
-/// Loads one spooled CSV file into its mirrored table, for the load `load_id`, which exists.
+/// Loads one spooled file into its mirrored table, for the load `load_id`, which exists.
 ///
 /// `conn` has a transaction open, and after an error that transaction is to be rolled back. If the future is dropped half
 /// way, the connection may still be in the middle of a copy: close it instead of using it again.
 pub async fn load(
     conn: &mut PgConnection,
     file: &Path,
+    format: ResultFormat,
     target: &Target<'_>,
     load_id: i64,
     now: DateTime<Utc>,
 ) -> Result<Report, Error> {
-    load::Load::new(file, target, load_id, now).run(conn).await
+    load::Load::new(file, format, target, load_id, now).run(conn).await
+}
+
+/// The same for a file that was loaded before: all its rows are written. Their texts may be as they were, but not the types that
+/// they are read with.
+pub async fn reload(
+    conn: &mut PgConnection,
+    file: &Path,
+    format: ResultFormat,
+    target: &Target<'_>,
+    load_id: i64,
+    now: DateTime<Utc>,
+) -> Result<Report, Error> {
+    let load = load::Load { writes: Writes::All, ..load::Load::new(file, format, target, load_id, now) };
+    load.run(conn).await
+}
+
+/// Which rows of a file a load writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// Those that do not stand as they are.
+    Differing,
+    All,
 }

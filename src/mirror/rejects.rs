@@ -5,7 +5,10 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::copy::{SIGNATURE, TRAILER};
-use super::csv::{Malformed, Record};
+use super::dealt::unnamed;
+use super::diff::Kept;
+use super::identity::KeyHasher;
+use super::records::{Malformed, Record};
 use super::rows::{Fault, Rules, field_count};
 use super::value::{put_bigint, put_bytes, put_null};
 
@@ -20,7 +23,8 @@ pub(super) struct Rejects {
     load_id: i64,
     pub rows: Spill,
     /// Keys of rejected rows: what was loaded under them stays.
-    pub keys: Spill,
+    kept: Kept,
+    hasher: KeyHasher,
     pub count: u64,
     /// Rejected rows without a key that can be read.
     pub without_key: u64,
@@ -31,25 +35,29 @@ impl Rejects {
         Self {
             load_id,
             rows: Spill::new(beside(file, "rejected")),
-            keys: Spill::new(beside(file, "rejected-keys")),
+            kept: Kept::new(&beside(file, "kept")),
+            hasher: KeyHasher::default(),
             count: 0,
             without_key: 0,
         }
     }
 
+    /// Gives the keys away. No more come: the file is read.
+    pub fn take_kept(&mut self) -> Kept {
+        std::mem::take(&mut self.kept)
+    }
+
     /// Sets a record aside that is not well-formed.
-    pub fn malformed(&mut self, line: u64, raw: &[u8], reason: Malformed) -> io::Result<()> {
+    pub fn malformed(&mut self, line: u64, raw: &[u8], reason: &Malformed) -> io::Result<()> {
         self.without_key += 1;
         self.row(line, None, &reason.to_string(), raw)
     }
 
     /// Sets a record aside that is no row.
     pub fn faulty(&mut self, record: &Record<'_>, fault: Fault, rules: &Rules) -> io::Result<()> {
-        if rules.put_key(record, &mut self.keys.buffer) {
-            self.keys.rows += 1;
-            self.keys.make_room()?;
-        } else {
-            self.without_key += 1;
+        match rules.identity(record, &mut self.hasher) {
+            Some(identity) => self.kept.add(identity)?,
+            None => self.without_key += 1,
         }
         let cell = fault.column.map(|column| (rules.columns[column].name.as_str(), record.field(column)));
         self.row(record.line, cell, &fault.reason.to_string(), record.raw)
@@ -57,7 +65,6 @@ impl Rejects {
 
     fn row(&mut self, line: u64, cell: Option<(&str, &[u8])>, reason: &str, raw: &[u8]) -> io::Result<()> {
         self.count += 1;
-        self.rows.rows += 1;
         let out = &mut self.rows.buffer;
         out.extend_from_slice(&field_count(6));
         put_bigint(out, self.load_id);
@@ -81,24 +88,24 @@ pub(super) fn readable(raw: &[u8], max_bytes: usize) -> String {
     String::from_utf8_lossy(cut).replace('\0', "\u{fffd}")
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+/// A name for what belongs to a spooled file.
+pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".");
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// Rows of a binary COPY: in memory while they are few, then in a file that goes when this goes.
+/// Rows of a binary COPY: in memory while they are few, then in a file without a name.
 pub(super) struct Spill {
     buffer: Vec<u8>,
     path: PathBuf,
     file: Option<File>,
-    pub rows: u64,
 }
 
 impl Spill {
     fn new(path: PathBuf) -> Self {
-        Self { buffer: SIGNATURE.to_vec(), path, file: None, rows: 0 }
+        Self { buffer: SIGNATURE.to_vec(), path, file: None }
     }
 
     fn make_room(&mut self) -> io::Result<()> {
@@ -107,9 +114,7 @@ impl Spill {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            None => {
-                self.file.insert(File::options().read(true).write(true).create(true).truncate(true).open(&self.path)?)
-            }
+            None => self.file.insert(unnamed(&self.path)?),
         };
         file.write_all(&self.buffer)?;
         self.buffer.clear();
@@ -128,13 +133,5 @@ impl Spill {
             None => None,
         };
         Ok((file, std::mem::take(&mut self.buffer)))
-    }
-}
-
-impl Drop for Spill {
-    fn drop(&mut self) {
-        if self.file.is_some() {
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }

@@ -5,9 +5,12 @@ use chrono_tz::Tz;
 use memchr::memchr;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::csv::Record;
+use super::diff::{Entry, Identity, Span};
+use super::identity::KeyHasher;
 use super::layout::{Column, Layout};
-use super::value::{is_missing, put_bigint, put_bytes, put_date, put_timestamp};
+use super::records::Record;
+use super::table::merge::CHANGED_LINEAGE;
+use super::value::{is_missing, pg_day, put_bigint, put_bytes, put_date, put_timestamp};
 use super::{Target, time};
 use crate::column::ColumnKind;
 use crate::export::Window;
@@ -86,11 +89,11 @@ impl Rules {
 
     /// Places a record, or says what rejects it whatever its columns' types become.
     pub fn check(&self, record: &Record<'_>) -> Result<Placed, Fault> {
-        if std::str::from_utf8(record.raw).is_err() {
+        if !record.is_utf8() {
             let column = record.fields().position(|field| std::str::from_utf8(field).is_err());
             return Err(Fault { column, reason: Reason::NotUtf8 });
         }
-        if memchr(0, record.raw).is_some() {
+        if record.holds_nul() {
             let column = record.fields().position(|field| memchr(0, field).is_some());
             return Err(Fault { column, reason: Reason::NulByte });
         }
@@ -126,10 +129,9 @@ impl Rules {
         }
     }
 
-    /// The key of a record that is rejected, as a row of the table of keys to keep; `false` where it cannot be read.
-    pub fn put_key(&self, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
-        let before = out.len();
-        out.extend_from_slice(&field_count(self.key.len()));
+    /// The identity of a record by its key; `None` where there is no key, or a value of it cannot be read.
+    pub fn identity(&self, record: &Record<'_>, hasher: &mut KeyHasher) -> Option<Identity> {
+        hasher.begin();
         let mut key_bytes = 0;
         for &column in &self.key {
             let text = record.field(column);
@@ -137,23 +139,22 @@ impl Rules {
             let good = std::str::from_utf8(text).is_ok()
                 && memchr(0, text).is_none()
                 && key_bytes <= MAX_KEY
-                && self.columns[column].format.put(out, text, self.zone) == Ok(false);
+                && hasher.add_text(self.columns[column].format, text, self.zone);
             if !good {
-                out.truncate(before);
-                return false;
+                return None;
             }
         }
-        !self.key.is_empty()
+        (!self.key.is_empty()).then(|| hasher.finish())
     }
 }
 
-/// Where rows are copied to: what follows the columns of the file.
+/// Where rows are copied to: which columns of the file, and what follows them.
 #[derive(Debug, Clone)]
 pub(super) enum Destination {
-    /// The mirrored table: `LINEAGE`.
+    /// The mirrored table: all columns and `LINEAGE`.
     Mirrored { account: String, program: String, load_id: i64, now: DateTime<Utc> },
-    /// The table of rows to be merged: `STAGING`.
-    Staged,
+    /// The table of rows that differ: all columns and `CHANGED_LINEAGE`, of which the caller adds what the row replaces.
+    Changed,
 }
 
 /// Makes rows of records.
@@ -161,22 +162,17 @@ pub(super) struct Rows {
     pub rules: Rules,
     destination: Destination,
     field_count: [u8; 2],
-    /// The columns by name, so that their order in the file does not matter, with what is hashed before each value.
-    hash_order: Vec<(usize, Vec<u8>)>,
-    hashed: Vec<u8>,
+    hasher: RowHasher,
 }
 
 impl Rows {
     pub fn new(rules: Rules, destination: Destination) -> Self {
-        let lineage = match destination {
-            Destination::Mirrored { .. } => super::header::LINEAGE.len(),
-            Destination::Staged => super::table::STAGING.len(),
+        let fields = match destination {
+            Destination::Mirrored { .. } => rules.columns.len() + super::header::LINEAGE.len(),
+            Destination::Changed => rules.columns.len() + CHANGED_LINEAGE.len(),
         };
-        let mut hash_order: Vec<_> =
-            rules.columns.iter().enumerate().map(|(index, column)| (index, hash_name(&column.name))).collect();
-        hash_order.sort_by(|one, other| one.1.cmp(&other.1));
-        let field_count = field_count(rules.columns.len() + lineage);
-        Self { rules, destination, field_count, hash_order, hashed: Vec::new() }
+        let hasher = RowHasher::new(&rules.columns);
+        Self { rules, destination, field_count: field_count(fields), hasher }
     }
 
     /// Appends the row; `out` is left as it was where there is a fault.
@@ -184,14 +180,11 @@ impl Rows {
         let placed = self.rules.check(record)?;
         let before = out.len();
         out.extend_from_slice(&self.field_count);
-        for (index, (text, column)) in record.fields().zip(&self.rules.columns).enumerate() {
-            if column.format.put(out, text, self.rules.zone).is_err() {
-                out.truncate(before);
-                let reason = column.format.kind.map_or(Reason::UnknownType, Reason::DoesNotFit);
-                return Err(Fault { column: Some(index), reason });
-            }
+        if let Err(fault) = self.put_values(record, out) {
+            out.truncate(before);
+            return Err(fault);
         }
-        let hash = self.hash(record);
+        let hash = self.hasher.hash(record).to_be_bytes();
         let line = i64::try_from(record.line).expect("a file has fewer lines than 2^63");
         match &self.destination {
             Destination::Mirrored { account, program, load_id, now } => {
@@ -204,22 +197,76 @@ impl Rows {
                 put_timestamp(out, now.naive_utc());
                 put_timestamp(out, now.naive_utc());
             }
-            Destination::Staged => {
+            Destination::Changed => {
                 put_date(out, placed.day);
                 put_bytes(out, &hash);
                 put_bigint(out, line);
-                put_bigint(out, i64::try_from(record.offset).expect("a file is shorter than 2^63 bytes"));
-                put_bigint(out, i64::try_from(record.raw.len()).expect("a record is shorter than 2^63 bytes"));
             }
         }
         Ok(placed)
     }
 
-    /// The hash over the names and texts of what is not empty: no new empty column and no order changes it. No value holds
-    /// a NUL, so that one between them keeps names and values apart.
-    fn hash(&mut self, record: &Record<'_>) -> [u8; 16] {
+    /// Appends all values.
+    fn put_values(&self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Fault> {
+        for (index, (text, column)) in record.fields().zip(&self.rules.columns).enumerate() {
+            column.format.put(out, text, self.rules.zone).map_err(|_| unfit(index, column))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes of records what they are compared by.
+pub(super) struct Entries {
+    pub rules: Rules,
+    row_hasher: RowHasher,
+    key_hasher: KeyHasher,
+}
+
+impl Entries {
+    pub fn new(rules: Rules) -> Self {
+        Self { row_hasher: RowHasher::new(&rules.columns), rules, key_hasher: KeyHasher::default() }
+    }
+
+    /// What stands for a record that every column takes.
+    pub fn entry(&mut self, record: &Record<'_>) -> Result<(Placed, Entry), Fault> {
+        let placed = self.rules.check(record)?;
+        for (index, (text, column)) in record.fields().zip(&self.rules.columns).enumerate() {
+            if !column.format.takes(text, self.rules.zone) {
+                return Err(unfit(index, column));
+            }
+        }
+        let row_hash = self.row_hasher.hash(record);
+        let identity = if self.rules.key.is_empty() {
+            row_hash
+        } else {
+            let identity = self.rules.identity(record, &mut self.key_hasher);
+            identity.ok_or(Fault { column: None, reason: Reason::EmptyKey })?
+        };
+        let length = u32::try_from(record.raw.len()).expect("a record is held in memory");
+        let at = Span { line: record.line, offset: record.offset, length };
+        Ok((placed, Entry { identity, row_hash, day: pg_day(placed.day), at }))
+    }
+}
+
+/// The hash over the names and texts of what is not empty: no new empty column and no order changes it. No value holds
+/// a NUL, so that one between them keeps names and values apart.
+struct RowHasher {
+    /// The columns by name, so that their order in the file does not matter, with what is hashed before each value.
+    order: Vec<(usize, Vec<u8>)>,
+    hashed: Vec<u8>,
+}
+
+impl RowHasher {
+    fn new(columns: &[Column]) -> Self {
+        let mut order: Vec<_> =
+            columns.iter().enumerate().map(|(index, column)| (index, hash_name(&column.name))).collect();
+        order.sort_by(|one, other| one.1.cmp(&other.1));
+        Self { order, hashed: Vec::new() }
+    }
+
+    fn hash(&mut self, record: &Record<'_>) -> u128 {
         self.hashed.clear();
-        for (column, name) in &self.hash_order {
+        for (column, name) in &self.order {
             let text = record.field(*column);
             if !text.is_empty() {
                 self.hashed.extend_from_slice(name);
@@ -227,8 +274,13 @@ impl Rows {
                 self.hashed.push(0);
             }
         }
-        xxh3_128(&self.hashed).to_be_bytes()
+        xxh3_128(&self.hashed)
     }
+}
+
+fn unfit(index: usize, column: &Column) -> Fault {
+    let reason = column.format.kind.map_or(Reason::UnknownType, Reason::DoesNotFit);
+    Fault { column: Some(index), reason }
 }
 
 fn hash_name(name: &str) -> Vec<u8> {

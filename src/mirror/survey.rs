@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::csv::{Item, Reader};
 use super::header::folded;
 use super::layout::Surveyed;
+use super::records::{Item, Reader, Shape};
 use super::rows::Rules;
 use super::value::{Format, is_missing, join};
 use crate::column::{ColumnKind, OnTypeConflict};
@@ -34,6 +34,7 @@ struct Candidate {
 /// The types of the columns that want one. Blocks while it reads.
 pub(super) fn survey(
     path: &Path,
+    shape: &Shape,
     rules: &Rules,
     on_type_conflict: OnTypeConflict,
     extent: Extent,
@@ -42,9 +43,7 @@ pub(super) fn survey(
         Extent::Sample => SAMPLE,
         Extent::Whole => u64::MAX,
     };
-    let mut reader = Reader::new(File::open(path)?.take(limit));
-    reader.next()?;
-    reader.expect_fields(rules.columns.len());
+    let mut reader = Reader::new(File::open(path)?.take(limit), shape)?;
 
     let mut candidates: Vec<_> = rules
         .columns

@@ -4,14 +4,20 @@
 
 use std::fmt::Write;
 
+use chrono::{Months, NaiveDate};
+
 use super::layout::{Layout, index_name};
 use crate::column::ColumnKind;
 use crate::export::ExportName;
 
+pub(super) mod history;
+mod lookup;
 pub(super) mod merge;
 
-/// What stands behind the columns of the file in the table of rows to be merged.
-pub(super) const STAGING: [&str; 5] = ["_day", "_row_hash", "_line", "_offset", "_length"];
+/// The columns that every mirrored table has besides those of the file.
+const LINEAGE_DEFINITIONS: &str = "_account text not null, _program text not null, _day date not null, \
+    _row_hash uuid not null, _load_id bigint not null, _line bigint not null, _first_seen_at timestamptz not null, \
+    _changed_at timestamptz not null";
 
 /// The names of a mirrored table.
 #[derive(Debug, Clone)]
@@ -48,17 +54,37 @@ impl Table {
         format!("create schema if not exists {}", identifier(&self.schema))
     }
 
-    pub fn create(&self, columns: &[(&str, ColumnKind)]) -> String {
+    pub fn create(&self, columns: &[(&str, ColumnKind)], by_month: bool) -> String {
         let mut text = format!("create table {} (", self.qualified);
         for (name, kind) in columns {
             let _ = write!(text, "{} {kind}, ", identifier(name));
         }
-        text.push_str(
-            "_account text not null, _program text not null, _day date not null, _row_hash uuid not null, \
-             _load_id bigint not null, _line bigint not null, _first_seen_at timestamptz not null, \
-             _changed_at timestamptz not null)",
-        );
+        text.push_str(LINEAGE_DEFINITIONS);
+        text.push(')');
+        if by_month {
+            text.push_str(" partition by range (_day)");
+        }
         text
+    }
+
+    /// The name of the partition that begins on the first of a month.
+    pub fn partition_name(&self, month: NaiveDate) -> String {
+        format!("{}_p{}", self.name, month.format("%Y_%m"))
+    }
+
+    /// Makes a partition beside the table and attaches it, which keeps neither readers nor writers out.
+    pub fn create_partition(&self, month: NaiveDate) -> String {
+        let name = format!("{}.{}", identifier(&self.schema), identifier(&self.partition_name(month)));
+        format!(
+            "create table {name} (like {0} including defaults including constraints including storage); \
+             alter table {0} attach partition {name} for values from ('{month}') to ('{1}')",
+            self.qualified,
+            month + Months::new(1)
+        )
+    }
+
+    pub fn drop_partition(&self, name: &str) -> String {
+        format!("drop table {}.{}", identifier(&self.schema), identifier(name))
     }
 
     pub fn comment(&self, comment: &str) -> String {
@@ -73,10 +99,15 @@ impl Table {
         format!("alter table {} add column {} {kind}", self.qualified, identifier(column))
     }
 
-    pub fn retype_column(&self, column: &str, from: ColumnKind, to: ColumnKind, zones: &Zones) -> String {
+    /// A part of `retype_columns`.
+    pub fn retype_column(column: &str, from: ColumnKind, to: ColumnKind, zones: &Zones) -> String {
         let name = identifier(column);
         let value = conversion(&name, from, to, zones);
-        format!("alter table {} alter column {name} type {to} using {value}", self.qualified)
+        format!("alter column {name} type {to} using {value}")
+    }
+
+    pub fn retype_columns(&self, parts: &[String]) -> String {
+        format!("alter table {} {}", self.qualified, parts.join(", "))
     }
 
     pub fn has_values(&self, column: &str) -> String {
@@ -85,7 +116,8 @@ impl Table {
 
     pub fn create_key_index(&self, layout: &Layout) -> String {
         let name = identifier(&index_name(&self.name, "key"));
-        format!("create unique index {name} on {} (_account, {})", self.qualified, list(layout.key_names()))
+        let day = layout.by_month.then_some("_day");
+        format!("create unique index {name} on {} (_account, {})", self.qualified, list(layout.key_names().chain(day)))
     }
 
     pub fn create_window_index(&self) -> String {
@@ -97,9 +129,15 @@ impl Table {
         format!("drop index {}.{}", identifier(&self.schema), identifier(name))
     }
 
-    pub fn copy(&self, layout: &Layout) -> String {
+    /// Copies rows of `layout` into the table. Where this transaction made it, nobody can miss the rows as they were
+    /// before, and they are written frozen: no later vacuum has to touch them.
+    pub fn copy(&self, layout: &Layout, rows: Freeze) -> String {
         let columns = layout.columns.iter().map(|column| column.name.as_str()).chain(super::header::LINEAGE);
-        format!("copy {} ({}) from stdin (format binary)", self.qualified, list(columns))
+        let freeze = match rows {
+            Freeze::Frozen => ", freeze",
+            Freeze::Plain => "",
+        };
+        format!("copy {} ({}) from stdin (format binary{freeze})", self.qualified, list(columns))
     }
 
     /// Whether the window ($1 account, $2 program, $3 and $4 days) has rows.
@@ -113,11 +151,6 @@ impl Table {
 
     pub fn count_window(&self) -> String {
         format!("select count(*) from {} where {WINDOW}", self.qualified)
-    }
-
-    /// The rows of each day of the window, and whether load $5 wrote one of them.
-    pub fn rows_per_day(&self) -> String {
-        format!("select _day, count(*), bool_or(_load_id = $5) from {} where {WINDOW} group by _day", self.qualified)
     }
 
     /// The days of the window whose rows are all locked at $5.
@@ -145,10 +178,26 @@ impl Table {
         )
     }
 
-    /// The sums of some columns over the window, as text.
-    pub fn window_sums(&self, columns: &[&str]) -> String {
-        format!("select array[{}] from {} where {WINDOW}", sums(columns), self.qualified)
+    /// How many rows of the window have a value in each of some columns, and the sums of these as text.
+    pub fn window_figures(&self, columns: &[&str]) -> String {
+        let each = |text: &dyn Fn(String) -> String| {
+            columns.iter().map(|column| text(identifier(column))).collect::<Vec<_>>().join(", ")
+        };
+        format!(
+            "select array[{}], array[{}] from {} where {WINDOW}",
+            each(&|column| format!("count({column})")),
+            each(&|column| format!("sum({column})::text")),
+            self.qualified
+        )
     }
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freeze {
+    /// Only into a plain table that the current subtransaction made.
+    Frozen,
+    Plain,
 }
 
 /// The columns of a mirrored table that tell whether a row is locked.
@@ -161,11 +210,6 @@ pub(super) struct LockColumns<'a> {
 
 /// The rows of a window.
 const WINDOW: &str = "_account = $1 and _program = $2 and _day between $3 and $4";
-
-fn sums(columns: &[&str]) -> String {
-    let sums: Vec<_> = columns.iter().map(|column| format!("sum({})::text", identifier(column))).collect();
-    sums.join(", ")
-}
 
 /// A quoted identifier.
 fn identifier(name: &str) -> String {

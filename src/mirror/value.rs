@@ -5,6 +5,7 @@
 use chrono::{NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
 
+use super::diff::PgDay;
 use super::time;
 use crate::column::ColumnKind;
 
@@ -126,8 +127,19 @@ pub(super) fn put_bigint(out: &mut Vec<u8>, value: i64) {
 
 /// Appends a `date`.
 pub(super) fn put_date(out: &mut Vec<u8>, day: NaiveDate) {
-    let days = (day - NaiveDate::from_ymd_opt(2000, 1, 1).expect("a day of the calendar")).num_days();
-    put_bytes(out, &i32::try_from(days).expect("years have four digits").to_be_bytes());
+    put_bytes(out, &pg_day(day).to_be_bytes());
+}
+
+const DAY_0: NaiveDate = NaiveDate::from_ymd_opt(2000, 1, 1).expect("a day of the calendar");
+
+/// A day as Postgres counts them.
+pub(super) fn pg_day(day: NaiveDate) -> PgDay {
+    PgDay::try_from((day - DAY_0).num_days()).expect("years have four digits")
+}
+
+/// The reverse; `None` where the calendar ends.
+pub(super) fn of_pg_day(day: PgDay) -> Option<NaiveDate> {
+    DAY_0.checked_add_signed(chrono::TimeDelta::try_days(day.into())?)
 }
 
 /// Appends a `timestamptz`, given in UTC.

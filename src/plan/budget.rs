@@ -7,8 +7,9 @@ use super::demand::Demand;
 use super::{Action, Because};
 use crate::export::Reason;
 
-/// This part of a bucket is guaranteed to refreshes, and as much to backfill, in every window.
-const GUARANTEED: f64 = 0.2;
+/// These parts of a bucket are guaranteed in every window. Rows that were changed are missed more than old ones are.
+const GUARANTEED_TO_REFRESH: f64 = 0.25;
+const GUARANTEED_TO_BACKFILL: f64 = 0.15;
 
 /// A call that higher classes are expected to make may have to wait this long: what was read yesterday some time after its
 /// tick is free again as long after today's. A newest day that is read that much later keeps a promise of 26 hours.
@@ -132,9 +133,8 @@ impl Purse {
             .flatten()
             .max()
             .unwrap_or(next_free_at);
-        let guaranteed = guaranteed(limit);
         let share = |reason, waiting, demand: &[DateTime<Utc>]| Share {
-            guaranteed,
+            guaranteed: guaranteed(reason, limit),
             counting: count(counting().filter(|spent| spent.reason == Some(reason)).count()),
             waiting,
             spare: spare(limit, &frees, demand, at_most, now + state.window),
@@ -148,7 +148,11 @@ impl Purse {
             next_room_at: (limit > 0).then_some(next_room_at),
             refresh: share(Reason::Refresh, waiting.refresh, &demand.fresh),
             backfill: share(Reason::Backfill, waiting.backfill, &above_backfill),
-            steady: [limit, steady(limit, demand.fresh.len()), steady(limit, above_backfill.len())],
+            steady: [
+                limit,
+                steady(Reason::Refresh, limit, demand.fresh.len()),
+                steady(Reason::Backfill, limit, above_backfill.len()),
+            ],
             refused: [0; 4],
         }
     }
@@ -213,16 +217,21 @@ impl Share {
     }
 }
 
-/// The minimum of refreshes, and of backfill, in every window.
-pub(super) fn guaranteed(limit: u32) -> u32 {
+/// The minimum of a class in every window.
+pub(super) fn guaranteed(reason: Reason, limit: u32) -> u32 {
+    let share = match reason {
+        Reason::Manual | Reason::Fresh => return 0,
+        Reason::Refresh => GUARANTEED_TO_REFRESH,
+        Reason::Backfill => GUARANTEED_TO_BACKFILL,
+    };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
-    let part = (f64::from(limit) * GUARANTEED).floor() as u32;
+    let part = (f64::from(limit) * share).round() as u32;
     if limit < 2 { 0 } else { part.max(1) }
 }
 
 /// What a class can take day by day where classes above it want `above`.
-fn steady(limit: u32, above: usize) -> u32 {
-    limit.saturating_sub(count(above)).max(guaranteed(limit))
+fn steady(reason: Reason, limit: u32, above: usize) -> u32 {
+    limit.saturating_sub(count(above)).max(guaranteed(reason, limit))
 }
 
 /// How many calls more may be made now so that, at every moment of the coming window, what still counts and what will have

@@ -175,7 +175,7 @@ impl<'a> World<'a> {
             let purse = Purse::new(budget, &demand, Waiting::default(), now);
             let feeds = self.state.feeds.iter().filter(|feed| feed.feed.source.bucket() == *bucket).count();
             let newest = u32::try_from(demand.fresh.len().min(feeds)).unwrap_or(u32::MAX);
-            let minimum = super::budget::guaranteed(budget.limit);
+            let minimum = super::budget::guaranteed(Reason::Backfill, budget.limit);
             let steady = Steady {
                 any: purse.steady(Reason::Fresh),
                 refresh: purse.steady(Reason::Refresh),

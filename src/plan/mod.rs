@@ -19,11 +19,11 @@ use chrono_tz::Tz;
 
 use crate::account::AccountName;
 use crate::clock::{day_end, day_in, day_start};
-use crate::export::{Bucket, ExportName, ExportRequest, Program, RefreshRule, Source, Window};
+use crate::export::{Bucket, ExportName, ExportRequest, Program, RefreshRule, ResultFormat, Source, Window};
 
 pub use budget::{AtMost, BudgetState, Spent};
 pub use cells::{next_refresh_at, wanted_after};
-pub use change::{BANDS, Band, ChangeRates, band};
+pub use change::{BANDS, ChangeRates, Observed};
 pub use draft::{Draft, draft};
 pub use forecast::{BackfillEnd, Forecast, Late, forecast};
 pub use wanted::{Action, Because, Plan, Wanted};
@@ -44,6 +44,8 @@ pub struct Feed {
     pub source: Source,
     /// Further parameters.
     pub params: BTreeMap<String, Vec<String>>,
+    /// The format of the results.
+    pub format: ResultFormat,
     /// The account's zone.
     pub time_zone: Tz,
     /// The first day.
@@ -68,6 +70,7 @@ impl Feed {
             program: self.program.clone(),
             window,
             params: self.params.clone(),
+            format: self.format,
         }
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use std::collections::HashMap;
 
 use super::*;
-use crate::export::{Reason, ReportHandle};
+use crate::export::{Reason, ReportHandle, ResultFormat};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -38,6 +38,7 @@ fn report(since: &str) -> FeedState {
             program: Program::new("1000"),
             source: Source::Report(ReportHandle::new("adv_action_listing_pm_only")),
             params: BTreeMap::new(),
+            format: ResultFormat::Csv,
             time_zone: chrono_tz::UTC,
             since: day(since),
             include_today: true,

@@ -21,7 +21,10 @@ const LAST_RANK: i32 = CLASS - 1;
 
 /// The place of a window in the queue, lower first: its class, and within it by what waiting costs.
 pub(super) fn priority(state: &FeedState, due: &Due, window: Window, reason: Reason, now: DateTime<Utc>) -> i32 {
-    let gain = || window.days().map(|day| gain(state, day, now)).sum::<f64>();
+    // A refresh that reaches into the backfill is worth no more for the days that it is the first to read.
+    let is_known = |day: &NaiveDate| state.cells.binary_search_by_key(day, |(day, _)| *day).is_ok();
+    let counts = |day: &NaiveDate| reason != Reason::Refresh || is_known(day);
+    let gain = || window.days().filter(counts).map(|day| gain(state, day, now)).sum::<f64>();
     let lateness = || due.within(window).iter().map(|one| lateness(state, due, one, now)).fold(0.0, f64::max);
     let rank = match reason {
         Reason::Fresh => worth_rank(gain() + LATE * lateness()),
@@ -67,22 +70,24 @@ pub(super) fn behind_since(state: &FeedState, due: &Due) -> DateTime<Utc> {
     day_end(state.feed.time_zone, first_missing.max(state.feed.since))
 }
 
-/// What a read of a day gains: the days for which its rows will be right, less those for which they would have been anyway.
+/// What a read of a day gains: how likely its rows are others by now, times the days for which they will be right.
 /// Where nothing has changed since the last read, or nothing will any more, it is nothing.
 fn gain(state: &FeedState, day: NaiveDate, now: DateTime<Utc>) -> f64 {
     let end = day_end(state.feed.time_zone, day);
-    let is_over = end <= now;
-    let per_day = if is_over { state.rates.per_day(now - end) } else { CHANGES_OF_TODAY };
+    let age = in_days(now - end);
     let cell = state.cells.binary_search_by_key(&day, |(day, _)| *day).ok().map(|at| state.cells[at].1);
     match cell.and_then(|cell| Some((cell.as_of?, cell.next_refresh_at))) {
         Some((_, None)) => 0.0, // settled
+        Some((as_of, Some(_))) if age > 0.0 => {
+            let before_end = CHANGES_OF_TODAY * in_days(end - as_of).max(0.0);
+            let unchanged = 1.0 - state.rates.chance_of_change(in_days(as_of - end).max(0.0), age);
+            (1.0 - unchanged * (-before_end).exp()) * state.rates.days_right(age)
+        }
         Some((as_of, Some(_))) => {
-            let changes = per_day * in_days(now - as_of).max(0.0);
-            (1.0 - (1.0 + changes) * (-changes).exp()) / per_day
+            let changes = CHANGES_OF_TODAY * in_days(now - as_of).max(0.0);
+            (1.0 - (1.0 + changes) * (-changes).exp()) / CHANGES_OF_TODAY
         }
-        None => {
-            let begun = if is_over { end } else { day_start(state.feed.time_zone, day) };
-            in_days(now - begun).min(1.0 / per_day)
-        }
+        None if age > 0.0 => age.min(1.0 / state.rates.per_day(age)),
+        None => in_days(now - day_start(state.feed.time_zone, day)).min(1.0 / CHANGES_OF_TODAY),
     }
 }

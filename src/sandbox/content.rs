@@ -60,7 +60,7 @@ impl Content {
             gzip,
         };
         if let Some(fault) = fault {
-            content.damage(path, fault).await?;
+            content.damage(path, format, fault).await?;
         }
         Ok(content)
     }
@@ -77,19 +77,26 @@ impl Content {
     }
 
     /// Damages the file. What is written into a file only works where it is not compressed.
-    async fn damage(&mut self, path: &Path, fault: FaultKind) -> io::Result<()> {
+    async fn damage(&mut self, path: &Path, format: Format, fault: FaultKind) -> io::Result<()> {
         let middle = self.file_bytes * 3 / 5;
         match fault {
-            FaultKind::Truncate => self.ending = Ending::BreaksOff(mid_row(path, middle).await?),
-            FaultKind::WrongLength => self.ending = Ending::Announced(mid_row(path, middle).await?),
-            FaultKind::ShortFile => self.ending = Ending::Early(row_end(path, middle).await?),
+            FaultKind::Truncate => self.ending = Ending::BreaksOff(mid_row(path, format, middle).await?),
+            FaultKind::WrongLength => self.ending = Ending::Announced(mid_row(path, format, middle).await?),
+            FaultKind::ShortFile => self.ending = Ending::Early(row_end(path, format, middle).await?),
+            FaultKind::GarbageRows if !self.gzip && format == Format::Json => {
+                // The first line is what is around the records, and the first of them.
+                self.head = self.take_header().await?;
+                if self.head.ends_with(b",\n") {
+                    self.head.extend(GARBAGE_RECORDS.iter().copied().flatten());
+                }
+            }
             FaultKind::GarbageRows if !self.gzip => {
                 let header = self.take_header().await?;
                 self.tail = b"\"a quote that never ends,1,2\n".to_vec();
                 self.head.clone_from(&header);
                 self.head.extend(garbage_rows(header.split(|byte| *byte == b',').count()));
             }
-            FaultKind::HostileHeaders if !self.gzip => {
+            FaultKind::HostileHeaders if !self.gzip && format == Format::Csv => {
                 let header = self.take_header().await?;
                 self.head = hostile_header(&String::from_utf8_lossy(&header)).into_bytes();
             }
@@ -170,7 +177,7 @@ fn body(source: impl AsyncRead + Send + Unpin + 'static, stall: Option<(u64, Dur
 }
 
 /// The end of the last row that ends before `before`.
-async fn row_end(path: &Path, before: u64) -> io::Result<u64> {
+async fn row_end(path: &Path, format: Format, before: u64) -> io::Result<u64> {
     let mut file = BufReader::new(File::open(path).await?.take(before));
     let (mut at, mut end, mut quoted) = (0, 0, false);
     loop {
@@ -181,7 +188,8 @@ async fn row_end(path: &Path, before: u64) -> io::Result<u64> {
         for byte in bytes {
             at += 1;
             match byte {
-                b'"' => quoted = !quoted,
+                // In JSON the end of a line within a text is escaped.
+                b'"' if format == Format::Csv => quoted = !quoted,
                 b'\n' if !quoted => end = at,
                 _ => {}
             }
@@ -192,9 +200,18 @@ async fn row_end(path: &Path, before: u64) -> io::Result<u64> {
 }
 
 /// A place within a row near `near`.
-async fn mid_row(path: &Path, near: u64) -> io::Result<u64> {
-    Ok((row_end(path, near).await? + 5).min(near.max(1)))
+async fn mid_row(path: &Path, format: Format, near: u64) -> io::Result<u64> {
+    Ok((row_end(path, format, near).await? + 5).min(near.max(1)))
 }
+
+/// Records that no reader should take for data.
+const GARBAGE_RECORDS: [&[u8]; 5] = [
+    b"\"no object\",\n",
+    b"{\"no\" \"colon\"},\n",
+    b"{\"Action_Date\":\"not a value\"},\n",
+    b"{\"Note\":\"invalid \xFF\xFE text\"},\n",
+    b"{\"Note\":\"half a pair: \\ud800, a NUL: \\u0000\"},\n",
+];
 
 /// Rows that no reader should take for data.
 fn garbage_rows(columns: usize) -> Vec<u8> {
@@ -245,7 +262,7 @@ mod tests {
     async fn a_row_end_is_never_inside_quotes() {
         let path = std::env::temp_dir().join(format!("impact-sandbox-row-end-{}", std::process::id()));
         std::fs::write(&path, "a,b\n1,\"x\ny\"\n2,z\n").unwrap();
-        let ends = [row_end(&path, 9).await.unwrap(), row_end(&path, 13).await.unwrap()];
+        let ends = [row_end(&path, Format::Csv, 9).await.unwrap(), row_end(&path, Format::Csv, 13).await.unwrap()];
         std::fs::remove_file(&path).unwrap();
         assert_eq!(ends, [4, 12]);
     }

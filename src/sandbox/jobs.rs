@@ -64,10 +64,13 @@ pub fn list(world: &World, account: &Account, params: &Params, path: &str) -> Re
             None => job.to_json(account.persona, &behaviours),
         })
         .collect();
-    let paged = behaviours.is("job_list", "paged");
-    let size = if paged { params.number("PageSize", PAGE_SIZE).max(1) } else { rows.len().max(1) };
-    let page = if paged { params.number("Page", 1).max(1) } else { 1 };
-    Ok(page_of(account.persona, &behaviours, "Jobs", rows, (page, size), path, &params.0))
+    let page = params.number("Page", 1).max(1);
+    let shown = match behaviours.get("job_list") {
+        "paged" => (page, params.number("PageSize", PAGE_SIZE).max(1)),
+        "pages_of_two" => (page, 2),
+        _ => (1, rows.len().max(1)),
+    };
+    Ok(page_of(account.persona, &behaviours, "Jobs", rows, shown, path, &params.0))
 }
 
 /// One page of a list, with the links to the others.

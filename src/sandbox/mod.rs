@@ -39,7 +39,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 pub use self::behaviour::{Behaviour, Behaviours, UnknownBehaviour};
 use self::connection::{Door, Line};
 pub use self::fault::{Fault, FaultKind, Point};
-pub use self::options::{Account, Limits, Options, Persona};
+pub use self::options::{Account, Limits, Options, Persona, ProgramSizes};
 use self::params::Params;
 pub use self::world::Call;
 use self::world::World;

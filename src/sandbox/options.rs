@@ -87,6 +87,16 @@ impl Default for Limits {
     }
 }
 
+/// How many actions and clicks the programs of an account have beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProgramSizes {
+    /// All have as many.
+    #[default]
+    Equal,
+    /// The second has half of what the first has, the third a third, and so on, as sizes mostly go (Zipf's law).
+    Ranked,
+}
+
 /// Everything that can be said about a sandbox.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -102,10 +112,12 @@ pub struct Options {
     pub clock_speed: f64,
     /// How long, in real time, a job takes from QUEUED to COMPLETED.
     pub job_duration: Duration,
-    /// Actions per program on an average day.
+    /// Actions of a program, of the largest one where they differ, on an average day.
     pub actions_per_day: u32,
-    /// Clicks per program on an average day.
+    /// Clicks likewise.
     pub clicks_per_day: u32,
+    /// How much the programs of an account differ.
+    pub program_sizes: ProgramSizes,
     /// The rate limits.
     pub limits: Limits,
     /// Who may come in.
@@ -127,6 +139,7 @@ impl Default for Options {
             job_duration: Duration::from_millis(300),
             actions_per_day: 40,
             clicks_per_day: 120,
+            program_sizes: ProgramSizes::Equal,
             limits: Limits::default(),
             accounts: vec![
                 Account::new(Persona::Brand, "IRsandboxBrand0001", "sandbox-brand-token", "Sandbox Brand"),

@@ -18,11 +18,11 @@ use super::clock::SandboxClock;
 use super::data::action::Stream;
 use super::data::dice::{Dice, number_of};
 use super::data::request::{Bound, DataRequest, Drift, Feed, Reading, Statuses, Toggles, Window};
-use super::data::table::{Dialect, Format};
+use super::data::table::{Dialect, Format, JsonShape};
 use super::data::{self};
 use super::fault::{FaultKind, Faults, Point, Stage};
 use super::job::{Ask, Jobs};
-use super::options::{Account, Options, Persona};
+use super::options::{Account, Options, Persona, ProgramSizes};
 use super::params::Params;
 use super::quota::Quota;
 
@@ -147,6 +147,12 @@ impl World {
         };
         Dialect {
             format,
+            json: match behaviours.get("json_shape") {
+                "paged" => JsonShape::Paged,
+                "bare" => JsonShape::Bare,
+                "sparse" => JsonShape::Sparse,
+                _ => JsonShape::Object,
+            },
             bom_crlf: behaviours.is("csv_dialect", "bom_crlf"),
             empty_is_nothing: behaviours.is("empty_result", "zero_bytes"),
             row_cap: behaviours.get("max_rows").parse().ok(),
@@ -239,8 +245,13 @@ impl World {
         account
             .programs
             .iter()
-            .filter(|(id, _)| programs.is_empty() || programs.contains(id))
-            .map(|(id, name)| {
+            .zip(1..)
+            .filter(|((id, _), _)| programs.is_empty() || programs.contains(id))
+            .map(|((id, name), rank)| {
+                let sized = |average: u32| match self.options.program_sizes {
+                    ProgramSizes::Equal => average,
+                    ProgramSizes::Ranked => average.div_ceil(rank),
+                };
                 Arc::new(Stream {
                     key: Dice::new(&[self.options.seed, viewer, *id]).next(),
                     program: *id,
@@ -248,8 +259,8 @@ impl World {
                     zone: account.time_zone,
                     currency: account.currency.clone(),
                     data_start: self.options.data_start,
-                    actions_per_day: self.options.actions_per_day,
-                    clicks_per_day: self.options.clicks_per_day,
+                    actions_per_day: sized(self.options.actions_per_day),
+                    clicks_per_day: sized(self.options.clicks_per_day),
                 })
             })
             .collect()

@@ -65,7 +65,7 @@ impl Cron {
 pub async fn catch_up(pool: &PgPool, crons: &[Cron]) -> Result<bool, store::Error> {
     let now = Clock.now();
     let mut conn = pool.acquire().await.map_err(store::failed("get a connection"))?;
-    let ticks = store::configured::ticks(&mut conn).await?;
+    let ticks = store::tick::last(&mut conn).await?;
     let mut any = false;
     for cron in crons {
         let last = ticks.iter().find(|tick| tick.export == cron.export && tick.account == cron.account);
@@ -74,7 +74,7 @@ pub async fn catch_up(pool: &PgPool, crons: &[Cron]) -> Result<bool, store::Erro
             Some(_) => cron.last_before(now),
         };
         if let Some(at) = at {
-            any |= store::configured::tick(&mut conn, &cron.export, &cron.account, at).await?;
+            any |= store::tick::note(&mut conn, &cron.export, &cron.account, at).await?;
         }
     }
     Ok(any)
@@ -132,7 +132,7 @@ async fn ring(bell: &Bell) {
     let Some(at) = bell.cron.last_before(Clock.now()) else { return };
     let ticked = async {
         let mut conn = bell.pool.acquire().await.map_err(store::failed("get a connection"))?;
-        store::configured::tick(&mut conn, &bell.cron.export, &bell.cron.account, at).await
+        store::tick::note(&mut conn, &bell.cron.export, &bell.cron.account, at).await
     };
     match ticked.await {
         Ok(true) => {

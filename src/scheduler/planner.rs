@@ -97,7 +97,7 @@ impl Planner {
         let ticks = self.ticks(now);
         let mut forecasts = Vec::new();
         for chunk in self.accounts().chunks(CHUNK) {
-            let mut states = self.states(conn, chunk, &ticks).await?;
+            let mut states = self.states(conn, chunk, &ticks, now).await?;
             for state in states.iter_mut().flat_map(|account| &mut account.feeds) {
                 // A start catches up on the ticks that nobody saw.
                 state.tick_at = match state.tick_at {
@@ -138,9 +138,10 @@ impl Planner {
         conn: &mut PgConnection,
         accounts: &[AccountName],
         ticks: &Ticks,
+        now: DateTime<Utc>,
     ) -> Result<Vec<AccountState>, store::Error> {
         let feeds = store::configured::feeds(conn, &self.settings, &self.exports, accounts, ticks).await?;
-        store::coverage::accounts(conn, feeds).await
+        store::coverage::accounts(conn, feeds, now).await
     }
 
     /// Plans and writes the jobs that the budget allows, some accounts at a time, so that memory does not grow with them.
@@ -149,11 +150,12 @@ impl Planner {
         let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
         store::coverage::lock_planning(&mut tx).await?;
         store::coverage::drop_answered(&mut tx).await?;
+        store::window_limit::end_trials(&mut tx).await?;
         let now = store::coverage::database_now(&mut tx).await?;
         let ticks = self.ticks(now);
         let mut pass = Pass::default();
         for chunk in self.accounts().chunks(CHUNK) {
-            let states = self.states(&mut tx, chunk, &ticks).await?;
+            let states = self.states(&mut tx, chunk, &ticks, now).await?;
             let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
             drop(states);
             let mut known = store::remote::replayable(&mut tx, &drafts).await?;

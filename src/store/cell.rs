@@ -6,13 +6,13 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use sqlx::PgConnection;
 
-use super::change_rate::{self, Seen};
+use super::change_rate;
 use super::{Error, failed};
 use crate::clock::day_end;
 use crate::export::RefreshRule;
 use crate::job::Job;
-use crate::job::reread::{After, Before, compare};
-use crate::plan::{band, is_complete, next_refresh_at};
+use crate::job::reread::{After, Before, Found, compare};
+use crate::plan::{Observed, is_complete, next_refresh_at};
 
 /// So long after a day new rows of it may still be recorded (impact-api §7.2), so that locked ones do not settle it.
 const LATE_ROWS: TimeDelta = TimeDelta::days(7);
@@ -40,15 +40,21 @@ pub async fn fill(
 ) -> Result<(), Error> {
     let before = read(conn, job).await?;
     let mut new = New::default();
-    let mut seen = Vec::new();
+    let mut seen = Observed::default();
     for day in job.window.days() {
         let rows = filled.rows_per_day.as_ref().map(|rows| rows.get(&day).copied().unwrap_or(0));
         let complete = is_complete(time_zone, day, filled.as_of);
         let after = After { as_of: filled.as_of, complete, rows, is_written: filled.written.contains(&day) };
-        let found = compare(before.get(&day).copied(), after);
+        let found = match before.get(&day).copied() {
+            // A reload reads nothing at impact.com, so that it teaches nothing.
+            Some(before) if job.reload_of.is_some() => {
+                Found { unchanged_reads: before.unchanged_reads, ..Found::default() }
+            }
+            before => compare(before, after),
+        };
         if let Some(waited) = found.waited {
             let age = filled.as_of - day_end(time_zone, day);
-            seen.push(Seen { band: band(age), changed: found.changed, waited });
+            seen.add(age, waited, found.changed);
         }
         let is_young = filled.as_of - day_end(time_zone, day) < LATE_ROWS;
         let is_locked = complete && !is_young && filled.locked.contains(&day);
@@ -62,7 +68,7 @@ pub async fn fill(
         new.changed.push(found.changed);
     }
     write(conn, job, filled.as_of, &new).await?;
-    change_rate::learn(conn, &job.export, &job.account, &seen, filled.as_of).await
+    change_rate::learn(conn, job, &seen, filled.as_of).await
 }
 
 /// The loaded cells of the window.

@@ -1,64 +1,45 @@
 //! How often days of an age still change, learned from re-reads of complete days.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::{Error, failed};
 use crate::account::AccountName;
-use crate::export::ExportName;
-use crate::plan::{BANDS, Band, ChangeRates};
+use crate::export::{ExportName, Program};
+use crate::job::Job;
+use crate::plan::{BANDS, ChangeRates, Observed};
 
 /// What was found fades by a factor of e in this time, so that about as much of the past counts.
 const MEMORY: TimeDelta = TimeDelta::days(90);
 
-/// A re-read of a complete day.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen {
-    /// The band of the day's age.
-    pub band: usize,
-    /// Whether it found other rows than the read before.
-    pub changed: bool,
-    /// The time since the read before.
-    pub waited: TimeDelta,
-}
-
-/// Adds what reads ordered at `as_of` found.
-pub async fn learn(
-    conn: &mut PgConnection,
-    export: &ExportName,
-    account: &AccountName,
-    seen: &[Seen],
-    as_of: DateTime<Utc>,
-) -> Result<(), Error> {
-    let mut sums: BTreeMap<usize, Band> = BTreeMap::new();
-    for one in seen {
-        let sum = sums.entry(one.band).or_default();
-        sum.changes += f64::from(u8::from(one.changed));
-        sum.days += one.waited.as_seconds_f64() / TimeDelta::days(1).as_seconds_f64();
+/// Adds what the reads of a job, ordered at `as_of`, found.
+pub async fn learn(conn: &mut PgConnection, job: &Job, seen: &Observed, as_of: DateTime<Utc>) -> Result<(), Error> {
+    if *seen == Observed::default() {
+        return Ok(());
     }
-    let bands: Vec<i16> = sums.keys().map(|band| i16::try_from(*band).expect("few bands")).collect();
-    let changes: Vec<f64> = sums.values().map(|sum| sum.changes).collect();
-    let days: Vec<f64> = sums.values().map(|sum| sum.days).collect();
-    // The bands are in order, so that two loads at once take the rows in the same order.
     sqlx::query!(
         r#"
-        insert into impact_mirror.change_rate as r (export, account, band, changes, days, updated_at)
-        select $1, $2, band, changes, days, $6
-        from unnest($3::smallint[], $4::double precision[], $5::double precision[]) as new (band, changes, days)
-        on conflict (export, account, band) do update
-        set changes = r.changes * exp(-extract(epoch from greatest(excluded.updated_at - r.updated_at, interval '0'))::double precision / $7)
-                + excluded.changes,
-            days = r.days * exp(-extract(epoch from greatest(excluded.updated_at - r.updated_at, interval '0'))::double precision / $7)
-                + excluded.days,
+        insert into impact_mirror.feed_change_rate as r (export, account, program, changes, days, updated_at)
+        values ($1, $2, $3, $4, $5, $6)
+        on conflict (account, export, program) do update
+        set (changes, days) = (
+                select array_agg(coalesce(old.changes, 0) * fading + coalesce(new.changes, 0) order by band),
+                       array_agg(coalesce(old.days, 0) * fading + coalesce(new.days, 0) order by band)
+                from unnest(r.changes, r.days) with ordinality as old (changes, days, band)
+                full join unnest(excluded.changes, excluded.days) with ordinality as new (changes, days, band) using (band)
+                cross join lateral (
+                    select exp(-extract(epoch from greatest(excluded.updated_at - r.updated_at, interval '0'))::double precision / $7) as fading
+                ) f
+            ),
             updated_at = greatest(r.updated_at, excluded.updated_at)
         "#,
-        export.as_str(),
-        account.as_str(),
-        &bands,
-        &changes,
-        &days,
+        job.export.as_str(),
+        job.account.as_str(),
+        job.program.as_str(),
+        &seen.changes[..],
+        &seen.days[..],
         as_of,
         MEMORY.as_seconds_f64(),
     )
@@ -68,19 +49,30 @@ pub async fn learn(
     Ok(())
 }
 
-/// What is known of every export on these accounts, as much as it counts now.
-pub async fn read(
-    conn: &mut PgConnection,
-    accounts: &[String],
-) -> Result<HashMap<(ExportName, AccountName), ChangeRates>, Error> {
+/// What is known of the feeds of some accounts.
+#[derive(Debug, Default)]
+pub struct Learned {
+    feeds: HashMap<(ExportName, AccountName, Program), Observed>,
+    exports: HashMap<(ExportName, AccountName), Observed>,
+}
+
+impl Learned {
+    /// What the planner is told of a feed.
+    pub fn rates(&self, export: &ExportName, account: &AccountName, program: &Program) -> ChangeRates {
+        let nothing = Observed::default();
+        let shared = self.exports.get(&(export.clone(), account.clone())).unwrap_or(&nothing);
+        let own = self.feeds.get(&(export.clone(), account.clone(), program.clone())).unwrap_or(&nothing);
+        ChangeRates::learned(own, shared)
+    }
+}
+
+/// What is known of every feed of these accounts, as much as it counts now.
+pub async fn read(conn: &mut PgConnection, accounts: &[String]) -> Result<Learned, Error> {
     let rows = sqlx::query!(
         r#"
-        select export as "export: ExportName", account as "account: AccountName", band,
-               changes * fading as "changes!", days * fading as "days!"
-        from impact_mirror.change_rate
-        cross join lateral (
-            select exp(-extract(epoch from greatest(now() - updated_at, interval '0'))::double precision / $1) as fading
-        ) f
+        select export as "export: ExportName", account as "account: AccountName", program as "program: Program", changes, days,
+               exp(-extract(epoch from greatest(now() - updated_at, interval '0'))::double precision / $1) as "fading!"
+        from impact_mirror.feed_change_rate
         where account = any($2)
         "#,
         MEMORY.as_seconds_f64(),
@@ -89,14 +81,16 @@ pub async fn read(
     .fetch_all(conn)
     .await
     .map_err(failed("read how often days change"))?;
-    let mut rates: HashMap<(ExportName, AccountName), ChangeRates> = HashMap::new();
+    let mut learned = Learned::default();
     for row in rows {
-        let band = usize::try_from(row.band)
-            .ok()
-            .filter(|band| *band < BANDS)
-            .ok_or_else(|| Error::Corrupt { table: "change_rate", problem: format!("band {}", row.band) })?;
-        let known = rates.entry((row.export, row.account)).or_default();
-        known.0[band] = Band { changes: row.changes, days: row.days };
+        let mut observed = Observed::default();
+        // Another version may know fewer bands, or more.
+        for (band, (changes, days)) in row.changes.iter().zip(&row.days).take(BANDS).enumerate() {
+            observed.changes[band] = changes * row.fading;
+            observed.days[band] = days * row.fading;
+        }
+        learned.exports.entry((row.export.clone(), row.account.clone())).or_default().merge(&observed);
+        learned.feeds.insert((row.export, row.account, row.program), observed);
     }
-    Ok(rates)
+    Ok(learned)
 }

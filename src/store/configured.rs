@@ -8,9 +8,11 @@ use chrono_tz::Tz;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 
-use super::{Error, failed};
+use super::{Error, failed, quota};
 use crate::account::AccountName;
-use crate::config::{Account, Export, Programs, Settings};
+use crate::clock::day_in;
+use crate::column::Partition;
+use crate::config::{Account, Export, Settings};
 use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule};
 use crate::plan::{self, Feed};
 
@@ -22,6 +24,7 @@ pub async fn sync(conn: &mut PgConnection, settings: &Settings) -> Result<(), Er
         .execute(&mut *tx)
         .await
         .map_err(failed("lock the configuration"))?;
+    quota::lock_all(&mut tx).await?; // before the jobs that are called off
     let zones = read_zones(&mut tx).await?;
     for account in settings.accounts.values() {
         write_account(&mut tx, account).await?;
@@ -119,11 +122,16 @@ async fn write_export(
     .map_err(failed("read an export"))?;
     sqlx::query!(
         r#"
-        insert into impact_mirror.export (name, bucket, table_name, freshness, refresh, locked)
-        values ($1, $2, $3, make_interval(secs => $4), $5, $6)
+        insert into impact_mirror.export as e (name, bucket, table_name, freshness, refresh, locked, keep_days, keep_changed_at,
+            by_month, history_since)
+        values ($1, $2, $3, make_interval(secs => $4), $5, $6, $7, now(), $8, case when $9 then now() end)
         on conflict (name) do update
         set bucket = excluded.bucket, table_name = excluded.table_name, freshness = excluded.freshness,
-            refresh = excluded.refresh, locked = excluded.locked, active = true
+            refresh = excluded.refresh, locked = excluded.locked, active = true, keep_days = excluded.keep_days,
+            keep_changed_at = case when e.keep_days is distinct from excluded.keep_days or e.by_month <> excluded.by_month
+                                   then now() else e.keep_changed_at end,
+            by_month = excluded.by_month,
+            history_since = case when $9 then coalesce(e.history_since, excluded.history_since) end
         "#,
         export.name.as_str(),
         export.source.bucket().as_str(),
@@ -131,6 +139,9 @@ async fn write_export(
         export.freshness.as_secs_f64(),
         Json(&export.refresh) as _,
         export.locked.as_ref().map(Json) as _,
+        export.keep_days.map(|days| i32::try_from(days).unwrap_or(i32::MAX)),
+        export.partition == Partition::Month,
+        export.history,
     )
     .execute(&mut *conn)
     .await
@@ -146,7 +157,7 @@ async fn write_export(
         .await
         .map_err(failed("write an export's account"))?;
         let account = &settings.accounts[name];
-        if let Some(programs) = listed_programs(export, account) {
+        if let Some(programs) = export.programs_on(account) {
             write_feeds(conn, export, name, &programs).await?;
         }
         let has_new_rules = old.as_ref().is_some_and(|old| old.refresh.0 != export.refresh);
@@ -170,17 +181,6 @@ async fn write_export(
     .await
     .map_err(failed("retire feeds"))?;
     Ok(())
-}
-
-/// The programs of an export on an account where the configuration says; `None` where they are to be discovered.
-pub fn listed_programs(export: &Export, account: &Account) -> Option<Vec<Program>> {
-    if !export.per_program {
-        return Some(vec![Program::none()]);
-    }
-    match &account.programs {
-        Programs::Listed(programs) => Some(programs.clone()),
-        Programs::All => None,
-    }
 }
 
 /// Makes the feeds of an export on an account those of `programs`.
@@ -302,9 +302,12 @@ async fn apply_rules(conn: &mut PgConnection, export: &Export, account: &Account
     Ok(())
 }
 
-/// The coming ticks of each schedule in each zone that it runs in: many accounts share them.
+/// The time, and the coming ticks of each schedule in each zone that it runs in: many accounts share them.
 #[derive(Debug, Clone)]
-pub struct Ticks(HashMap<(ExportName, Tz), Arc<[DateTime<Utc>]>>);
+pub struct Ticks {
+    now: DateTime<Utc>,
+    ticks: HashMap<(ExportName, Tz), Arc<[DateTime<Utc>]>>,
+}
 
 impl Ticks {
     /// The ticks of the next 24 hours.
@@ -316,7 +319,7 @@ impl Ticks {
                 ticks.entry((export.name.clone(), zone)).or_insert_with(|| export.ticks(zone, now));
             }
         }
-        Self(ticks)
+        Self { now, ticks }
     }
 }
 
@@ -352,15 +355,17 @@ pub async fn feeds(
         .filter_map(|row| {
             let export = settings.exports.get(&row.export)?;
             let account = settings.accounts.get(&row.account)?;
-            let ticks = ticks.0.get(&(row.export.clone(), account.time_zone))?;
+            let first_day = export.first_day(day_in(account.time_zone, ticks.now));
+            let ticks = ticks.ticks.get(&(row.export.clone(), account.time_zone))?;
             Some(Feed {
                 export: row.export,
                 account: row.account,
                 program: row.program,
                 source: export.source.clone(),
                 params: export.params.clone(),
+                format: export.result_format,
                 time_zone: account.time_zone,
-                since: export.since,
+                since: first_day,
                 include_today: export.include_today,
                 max_window_days: row
                     .max_window_days
@@ -387,51 +392,4 @@ pub async fn without_feeds(conn: &mut PgConnection, exports: &[ExportName]) -> R
     .fetch_all(conn)
     .await
     .map_err(failed("look for exports without feeds"))
-}
-
-/// When an export's schedule last fired on an account.
-#[derive(Debug, Clone)]
-pub struct Tick {
-    /// The export.
-    pub export: ExportName,
-    /// The account.
-    pub account: AccountName,
-    /// When; `None`: never.
-    pub last_tick_at: Option<DateTime<Utc>>,
-}
-
-/// The last ticks of everything configured.
-pub async fn ticks(conn: &mut PgConnection) -> Result<Vec<Tick>, Error> {
-    sqlx::query_as!(
-        Tick,
-        r#"
-        select ea.export as "export: ExportName", ea.account as "account: AccountName", ea.last_tick_at
-        from impact_mirror.export_account ea
-        "#,
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed("read ticks"))
-}
-
-/// Notes that an export's schedule fired on an account. Says whether that is news: another replica may have been first.
-pub async fn tick(
-    conn: &mut PgConnection,
-    export: &ExportName,
-    account: &AccountName,
-    at: DateTime<Utc>,
-) -> Result<bool, Error> {
-    let ticked = sqlx::query!(
-        r#"
-        update impact_mirror.export_account set last_tick_at = $3
-        where export = $1 and account = $2 and (last_tick_at is null or last_tick_at < $3)
-        "#,
-        export.as_str(),
-        account.as_str(),
-        at,
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("write a tick"))?;
-    Ok(ticked.rows_affected() > 0)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
 use super::{Error, change_rate, failed, quota};
@@ -25,16 +26,20 @@ pub async fn database_now(conn: &mut PgConnection) -> Result<DateTime<Utc>, Erro
 }
 
 /// Everything the planner needs to know of some accounts, whose feeds these are.
-pub async fn accounts(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Vec<AccountState>, Error> {
+pub async fn accounts(
+    conn: &mut PgConnection,
+    feeds: Vec<Feed>,
+    now: DateTime<Utc>,
+) -> Result<Vec<AccountState>, Error> {
     let scope = Scope::of(&feeds);
-    let mut cells = read_cells(conn, &feeds).await?;
-    let mut open = read_open(conn, &scope).await?;
+    let mut days = read_days(conn, &feeds).await?;
     let mut manual = read_manual(conn, &scope).await?;
     let switches = read_switches(conn, &scope).await?;
-    let rates = change_rate::read(conn, &scope.accounts).await?;
+    let learned = change_rate::read(conn, &scope.accounts).await?;
     let mut accounts: BTreeMap<AccountName, AccountState> = BTreeMap::new();
     for (index, feed) in feeds.into_iter().enumerate() {
         let key = (feed.export.clone(), feed.account.clone(), feed.program.clone());
+        let Days { cells, open } = std::mem::take(&mut days[index]);
         let switch = switches.get(&(feed.export.clone(), feed.account.clone()));
         let account = accounts.entry(feed.account.clone()).or_insert_with(|| AccountState {
             account: feed.account.clone(),
@@ -44,14 +49,13 @@ pub async fn accounts(conn: &mut PgConnection, feeds: Vec<Feed>) -> Result<Vec<A
         account.feeds.push(FeedState {
             tick_at: switch.and_then(|switch| switch.tick_at),
             paused: switch.and_then(|switch| switch.paused.clone()),
-            cells: std::mem::take(&mut cells[index]),
-            open: open.remove(&key).unwrap_or_default(),
+            cells,
+            open,
             manual: manual.remove(&key).unwrap_or_default(),
-            rates: rates.get(&(feed.export.clone(), feed.account.clone())).copied().unwrap_or_default(),
+            rates: learned.rates(&feed.export, &feed.account, &feed.program),
             feed,
         });
     }
-    let now = database_now(conn).await?;
     for ((name, bucket), budget) in quota::budgets(conn, &scope.accounts, now).await? {
         if let Some(account) = accounts.get_mut(&name) {
             account.budgets.insert(bucket, budget);
@@ -77,20 +81,31 @@ impl Scope {
     }
 }
 
-/// The cells of each feed, in order of their days: one row of arrays a feed, found by the primary key.
-async fn read_cells(conn: &mut PgConnection, feeds: &[Feed]) -> Result<Vec<Vec<(NaiveDate, Cell)>>, Error> {
+/// What is known of the days of a feed.
+#[derive(Debug, Clone, Default)]
+struct Days {
+    /// Cells that were tried, in order of their days.
+    cells: Vec<(NaiveDate, Cell)>,
+    /// Days of open jobs.
+    open: BTreeSet<NaiveDate>,
+}
+
+/// The days of each feed: one row of arrays a feed, all from one snapshot, so that no job is missed that ends meanwhile. The
+/// primary keys' indexes hold all that is read.
+async fn read_days(conn: &mut PgConnection, feeds: &[Feed]) -> Result<Vec<Days>, Error> {
     let exports: Vec<String> = feeds.iter().map(|feed| feed.export.as_str().to_owned()).collect();
     let accounts: Vec<String> = feeds.iter().map(|feed| feed.account.as_str().to_owned()).collect();
     let programs: Vec<String> = feeds.iter().map(|feed| feed.program.as_str().to_owned()).collect();
-    let rows = sqlx::query!(
+    let mut rows = sqlx::query!(
         r#"
         select f.position as "position!", c.days as "days!", c.as_of as "as_of!: Vec<Option<DateTime<Utc>>>",
                c.next_refresh_at as "next_refresh_at!: Vec<Option<DateTime<Utc>>>",
-               c.failed_at as "failed_at!: Vec<Option<DateTime<Utc>>>"
+               c.failed_at as "failed_at!: Vec<Option<DateTime<Utc>>>", o.days as "open!"
         from unnest($1::text[], $2::text[], $3::text[]) with ordinality as f (export, account, program, position)
         cross join lateral (
-            select array_agg(day) as days, array_agg(as_of) as as_of, array_agg(next_refresh_at) as next_refresh_at,
-                   array_agg(failed_at) as failed_at
+            select coalesce(array_agg(day), '{}') as days, coalesce(array_agg(as_of), '{}') as as_of,
+                   coalesce(array_agg(next_refresh_at), '{}') as next_refresh_at,
+                   coalesce(array_agg(failed_at), '{}') as failed_at
             from (
                 select day, as_of, next_refresh_at, failed_at
                 from impact_mirror.cell
@@ -98,43 +113,25 @@ async fn read_cells(conn: &mut PgConnection, feeds: &[Feed]) -> Result<Vec<Vec<(
                 order by day
             ) ordered
         ) c
-        where c.days is not null
+        cross join lateral (
+            select coalesce(array_agg(day), '{}') as days
+            from impact_mirror.open_cell
+            where export = f.export and account = f.account and program = f.program
+        ) o
         "#,
         &exports,
         &accounts,
         &programs,
     )
-    .fetch_all(conn)
-    .await
-    .map_err(failed("read cells"))?;
-    let mut cells = vec![Vec::new(); feeds.len()];
-    for row in rows {
+    .fetch(conn);
+    let mut days = vec![Days::default(); feeds.len()];
+    while let Some(row) = rows.try_next().await.map_err(failed("read cells"))? {
         let known = row.as_of.into_iter().zip(row.next_refresh_at).zip(row.failed_at);
         let known = known.map(|((as_of, next_refresh_at), failed_at)| Cell { as_of, next_refresh_at, failed_at });
         let index = usize::try_from(row.position - 1).expect("positions begin at 1");
-        cells[index] = row.days.into_iter().zip(known).collect();
+        days[index] = Days { cells: row.days.into_iter().zip(known).collect(), open: row.open.into_iter().collect() };
     }
-    Ok(cells)
-}
-
-async fn read_open(conn: &mut PgConnection, scope: &Scope) -> Result<HashMap<FeedKey, BTreeSet<NaiveDate>>, Error> {
-    let rows = sqlx::query!(
-        r#"
-        select export as "export: ExportName", account as "account: AccountName", program as "program: Program", day
-        from impact_mirror.open_cell
-        where export = any($1) and account = any($2)
-        "#,
-        &scope.exports,
-        &scope.accounts,
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed("read open cells"))?;
-    let mut open: HashMap<FeedKey, BTreeSet<NaiveDate>> = HashMap::new();
-    for row in rows {
-        open.entry((row.export, row.account, row.program)).or_default().insert(row.day);
-    }
-    Ok(open)
+    Ok(days)
 }
 
 async fn read_manual(conn: &mut PgConnection, scope: &Scope) -> Result<HashMap<FeedKey, Vec<ManualRequest>>, Error> {
@@ -223,14 +220,17 @@ pub async fn request(conn: &mut PgConnection, new: &NewRequest<'_>) -> Result<u6
     Ok(written.rows_affected())
 }
 
-/// Drops manual requests that are answered: every day of theirs was loaded, or failed, after they were made.
+/// Drops manual requests that are answered: every day of theirs was loaded, or failed, after they were made, or is kept no longer.
 pub async fn drop_answered(conn: &mut PgConnection) -> Result<u64, Error> {
     let dropped = sqlx::query!(
         r#"
         delete from impact_mirror.manual_request m
-        where not exists (
+        using impact_mirror.export e, impact_mirror.account a
+        where e.name = m.export and a.name = m.account and not exists (
             select 1
-            from generate_series(m.from_day::timestamp, m.to_day::timestamp, interval '1 day') as asked (at)
+            from generate_series(
+                impact_mirror.first_kept_day(m.from_day, e.keep_days, e.by_month, (now() at time zone a.time_zone)::date)::timestamp,
+                m.to_day::timestamp, interval '1 day') as asked (at)
             left join impact_mirror.cell c
                 on c.export = m.export and c.account = m.account and c.program = m.program and c.day = asked.at::date
             where not coalesce(

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, PgConnection};
 
 use super::quota::{self, ChargeId};
-use super::{Error, failed};
+use super::{Error, closure, failed};
 use crate::account::AccountName;
 use crate::export::Bucket;
 use crate::job::Job;
@@ -61,18 +61,45 @@ pub struct Heard<'a> {
     pub report: Option<Report>,
     /// Whether there were headers about quota that make no sense.
     pub is_nonsense: bool,
-    /// Whether the call was answered with 4xx, 429 excepted.
-    pub is_refused: bool,
+    /// What the answer was.
+    pub ending: Ending,
 }
 
-/// Writes down what an answer said. Says whether its nonsense is worth a warning: it is once a day.
-pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: DateTime<Utc>) -> Result<bool, Error> {
+/// What an answer was, as far as quota goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// What was asked for.
+    Good,
+    /// 4xx other than 429.
+    Refused,
+    /// 429.
+    Throttled {
+        /// The bucket that it closes.
+        bucket: Bucket,
+        /// How long impact.com says to wait.
+        reset_after: Option<Duration>,
+    },
+    /// Any other failure.
+    Failed,
+}
+
+/// What of an answer is worth a word to people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Headers that make no sense: once a day.
+    pub is_nonsense: bool,
+    /// The 429 closed a bucket that was open before, until then.
+    pub closed_until: Option<DateTime<Utc>>,
+}
+
+/// Writes down what an answer said.
+pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: DateTime<Utc>) -> Result<Told, Error> {
     let account = heard.paid.account();
     let mut tx = conn.begin().await.map_err(failed("begin"))?;
     quota::lock(&mut tx, account).await?;
-    quota::redate(&mut tx, &[account.as_str().to_owned()], now).await?;
+    quota::redate(&mut tx, account, now).await?;
     let charges = charges(&mut tx, &heard.paid).await?;
-    let warns = tick(&mut tx, heard, now).await?;
+    let mut told = Told { is_nonsense: tick(&mut tx, heard, now).await?, closed_until: None };
     if let Some(id) = charges.last().copied() {
         if let Some(date) = heard.date {
             keep_date(&mut tx, account, &charges, date).await?;
@@ -82,12 +109,17 @@ pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: DateTime<Utc>
             None => None,
         };
         forget_report(&mut tx, &charges, reported).await?;
-        if heard.is_refused {
-            forgive_refusal(&mut tx, &charges).await?;
+    }
+    match heard.ending {
+        Ending::Good => closure::reopen(&mut tx, &charges, now).await?,
+        Ending::Refused => forgive_refusal(&mut tx, &charges).await?,
+        Ending::Throttled { bucket, reset_after } => {
+            told.closed_until = closure::close(&mut tx, account, bucket, reset_after, now).await?;
         }
+        Ending::Failed => {}
     }
     tx.commit().await.map_err(failed("commit what was heard"))?;
-    Ok(warns)
+    Ok(told)
 }
 
 /// The charges of a call, oldest first.

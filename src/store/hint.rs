@@ -30,11 +30,28 @@ pub async fn followed(conn: &mut PgConnection) -> Result<Vec<Followed>, Error> {
     .map_err(failed("look for the jobs of a hint"))
 }
 
-/// Makes waiting jobs due. One that is being looked at just now is looked at once more (see `transition::poll_again`).
-/// Says how many there were.
+/// Has waiting jobs looked at before their turn: now, or 2 s after their account was last looked at, so that many hints lead to
+/// one look. Where less than half of an account's hourly requests is left, its jobs keep their turn. One that is being
+/// looked at just now is looked at once more (see `transition::poll_again`). Says how many there were.
 pub async fn hurry(conn: &mut PgConnection, jobs: &[i64]) -> Result<u64, Error> {
     let hurried = sqlx::query!(
-        "update impact_mirror.job set run_at = now() where id = any($1) and state = 'waiting' and (run_at > now() or lease_token is not null)",
+        r#"
+        with account as (
+            select hinted.account,
+                   greatest(now(), (
+                       select max(c.at) from impact_mirror.charge c
+                       where c.account = hinted.account and c.bucket = 'requests' and c.call in ('job', 'jobs')
+                         and c.at between now() - interval '2 seconds' and now()) + interval '2 seconds') as look_at
+            from (select distinct account from impact_mirror.job where id = any($1) and state = 'waiting') hinted
+            cross join lateral impact_mirror.bucket_room(hinted.account, 'requests', now()) r
+            where 2 * r.room >= r.ceiling
+        )
+        update impact_mirror.job j
+        set run_at = a.look_at
+        from account a
+        where j.id = any($1) and j.state = 'waiting' and j.account = a.account
+          and (j.run_at > a.look_at or j.lease_token is not null)
+        "#,
         jobs,
     )
     .execute(conn)

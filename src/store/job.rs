@@ -1,4 +1,5 @@
-//! Jobs in Postgres: planned, and claimed under a lease. What a worker writes under it is in `transition`.
+//! Jobs in Postgres: planned, and claimed under a lease. Claims that order something are in `order`, what a worker writes
+//! under its lease is in `transition`.
 
 use std::time::Duration;
 
@@ -7,15 +8,11 @@ use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::quota::{self, Charge, Charged, Purpose};
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
 use crate::job::{Job, JobId, JobState};
 use crate::plan::Wanted;
-
-/// Remote jobs of an account that are under way at once; how many impact.com runs is unknown (impact-api §9, 36).
-const MAX_UNDER_WAY: i64 = 5;
 
 /// Who claims, and what it may claim.
 #[derive(Debug, Clone)]
@@ -76,139 +73,6 @@ pub async fn insert_planned(conn: &mut PgConnection, wanted: &[Wanted], holder: 
     .await
     .map_err(failed("write planned jobs"))?;
     Ok(())
-}
-
-/// Claims the most wanted planned job whose bucket has room, charges it, and moves it to `submitting`, all in one
-/// transaction. A Replay is one of the hourly requests besides (impact-api §4.1).
-pub async fn claim_planned(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>) -> Result<Option<Job>, Error> {
-    let mut tx = conn.begin().await.map_err(failed("begin"))?;
-    quota::redate(&mut tx, &worker.accounts, now).await?;
-    let found = sqlx::query!(
-        r#"
-        with room as materialized (
-            select b.account, b.bucket, r.room > 0 as has_room, coalesce(b.closed_until > $4, false) as is_closed
-            from impact_mirror.bucket b
-            cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $4) r
-            where b.account = any($1)
-        )
-        select j.id, j.account as "account: AccountName", j.bucket as "bucket: Bucket", j.replay_of,
-               case when j.replay_of is null then 1 else a.replay_cost end as "cost!"
-        from impact_mirror.job j
-        join impact_mirror.account a on a.name = j.account and a.paused_since is null
-        join impact_mirror.export_account ea on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-        join room d on d.account = j.account and d.bucket = j.bucket
-        left join room h on h.account = j.account and h.bucket = 'requests'
-        where j.state = 'planned'
-          and j.run_at <= now()
-          and j.export = any($2)
-          and (d.has_room or (j.replay_of is not null and a.replay_cost = 0 and not d.is_closed))
-          and (j.replay_of is null or h.has_room)
-          and not exists (
-              select 1 from impact_mirror.job s
-              where s.state = 'submitting' and s.account = j.account and s.bucket = j.bucket and s.program = j.program)
-          -- A limit of windows on trial is tried by one order at a time: several would be lost together.
-          and not (j.replay_of is null and ea.max_window_days is not null and ea.max_window_learned_at is null and exists (
-              select 1 from impact_mirror.job t
-              where t.finished_at is null and t.state <> 'planned' and t.export = j.export and t.account = j.account))
-          and $3 > (
-              select count(*) from impact_mirror.job w
-              where w.state in ('submitting', 'waiting') and w.account = j.account)
-        order by j.priority, j.id
-        limit 1
-        for update of j skip locked
-        "#,
-        &worker.accounts,
-        &worker.exports,
-        MAX_UNDER_WAY,
-        now,
-    )
-    .fetch_optional(&mut *tx)
-    .await
-    .map_err(failed("look for a planned job"))?;
-    let Some(found) = found else {
-        tx.commit().await.map_err(failed("commit a look"))?;
-        return Ok(None);
-    };
-
-    let id = JobId(found.id);
-    let call = if found.replay_of.is_some() { "replay" } else { "submit" };
-    let hourly = found.replay_of.is_some().then_some((Bucket::Requests, 1));
-    for (bucket, cost) in [Some((found.bucket, found.cost)), hourly].into_iter().flatten() {
-        let purpose = Purpose::Order { at: now, cost };
-        let charge = Charge { account: &found.account, bucket, call, job: Some(id), purpose };
-        match quota::charge(&mut tx, charge, now).await? {
-            Charged::Yes(_) => {}
-            Charged::No { .. } => return Ok(None), // another replica took the last one
-        }
-    }
-    let claimed = sqlx::query_scalar!(
-        r#"
-        with claimed as (
-            update impact_mirror.job
-            set state = 'submitting', submitted_at = $4, submitted_remote_at = null, remote_done_at = null, as_of = null,
-                remote_job_id = null, attempts = attempts + 1, error_kind = null, error_message = null,
-                lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
-            where id = $1
-            returning id, lease_token
-        ), event as (
-            insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder)
-            select id, now(), 'planned', 'submitting', $2 from claimed
-        )
-        select lease_token as "lease_token!" from claimed
-        "#,
-        id.0,
-        worker.holder,
-        worker.lease.as_secs_f64(),
-        now,
-    )
-    .fetch_one(&mut *tx)
-    .await;
-    let lease = match claimed {
-        Ok(lease) => lease,
-        // Another replica claimed one for the same account, bucket and program a moment before us.
-        Err(error) if error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(failed("claim a planned job")(error)),
-    };
-    let job = fetch(&mut tx, id, lease, false).await?;
-    tx.commit().await.map_err(failed("commit a claim"))?;
-    Ok(Some(job))
-}
-
-/// The accounts with orders that wait for nothing but impact.com's clock to be read, which a call does: at most one in
-/// five minutes.
-pub async fn held_by_remote_clock(
-    conn: &mut PgConnection,
-    worker: &Worker,
-    now: DateTime<Utc>,
-) -> Result<Vec<AccountName>, Error> {
-    sqlx::query_scalar!(
-        r#"
-        select a.name as "name: AccountName"
-        from impact_mirror.account a
-        join impact_mirror.bucket b on b.account = a.name
-        cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $3) r
-        where a.name = any($1)
-          and a.paused_since is null
-          and (a.clock_asked_at is null or a.clock_asked_at > $3 or a.clock_asked_at <= $3 - interval '5 minutes')
-          and r.clock_may_tell
-          and exists (
-              select 1
-              from impact_mirror.job j
-              join impact_mirror.export_account ea
-                  on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-              where j.state = 'planned' and j.run_at <= now() and j.export = any($2)
-                and j.account = b.account and (j.bucket = b.bucket or (j.replay_of is not null and b.bucket = 'requests')))
-        group by a.name
-        "#,
-        &worker.accounts,
-        &worker.exports,
-        now,
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed("look for orders that wait for a clock"))
 }
 
 /// The steps whose jobs are claimed as they stand.
@@ -293,7 +157,7 @@ pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resum
         select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",
                program as "program: Program", from_day, to_day, reason as "reason: Reason", bucket as "bucket: Bucket",
                request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, remote_done_at,
-               replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed
+               replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed, reload_of
         from impact_mirror.job
         where id = $1
         "#,
@@ -329,6 +193,7 @@ pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resum
         submitted_remote_at: row.submitted_remote_at,
         as_of: row.as_of,
         records_processed: row.records_processed.and_then(|told| u64::try_from(told).ok()),
+        reload_of: row.reload_of,
     })
 }
 

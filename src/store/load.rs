@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Error, failed};
+use crate::doubt::Doubt;
 use crate::export::{ExportName, Window};
 use crate::job::Job;
 
@@ -110,13 +111,21 @@ pub async fn insert(conn: &mut PgConnection, job: &Job, file: &File) -> Result<i
     .map_err(failed("begin a load"))
 }
 
-/// Writes the counts of a load.
-pub async fn finish(conn: &mut PgConnection, load_id: i64, counts: &Counts) -> Result<(), Error> {
+/// Writes the counts of a load, how many rows impact.com `told` of, and what is doubtful about them.
+pub async fn finish(
+    conn: &mut PgConnection,
+    load_id: i64,
+    counts: &Counts,
+    told: Option<u64>,
+    doubts: &[Doubt],
+) -> Result<(), Error> {
+    let warnings: Vec<String> = doubts.iter().map(|doubt| doubt.as_str().to_owned()).collect();
     sqlx::query!(
         r#"
         update impact_mirror.load
         set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_deleted = $5, rows_unchanged = $6,
-            rows_rejected = $7, rows_outside = $8, kept_deletions = $9, committed_at = clock_timestamp()
+            rows_rejected = $7, rows_outside = $8, kept_deletions = $9, records_processed = $10, warnings = $11,
+            committed_at = clock_timestamp()
         where id = $1
         "#,
         load_id,
@@ -128,6 +137,8 @@ pub async fn finish(conn: &mut PgConnection, load_id: i64, counts: &Counts) -> R
         signed(counts.rejected),
         signed(counts.outside),
         counts.kept_deletions,
+        told.map(signed),
+        &warnings,
     )
     .execute(conn)
     .await

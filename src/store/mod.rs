@@ -2,26 +2,33 @@
 //! made elsewhere.
 
 pub mod account;
+pub mod archive;
 pub mod batch;
 pub mod cell;
 pub mod change_rate;
+pub mod closure;
 pub mod configured;
 pub mod coverage;
 pub mod heard;
 pub mod hint;
 pub mod job;
 pub mod load;
+pub mod order;
 pub mod quota;
+pub mod reload;
 pub mod remote;
+pub mod retention;
 pub mod status;
+pub mod tick;
 pub mod transition;
 pub mod wake;
+pub mod warning;
 pub mod window_limit;
 
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -41,7 +48,7 @@ pub enum Error {
     Connect(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("cannot apply the migrations")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
     /// A statement failed.
     #[error("Postgres failed to {what}")]
     Statement {
@@ -79,10 +86,15 @@ impl Error {
         }
     }
 
-    /// Whether Postgres ended our transaction in favour of another, so that it is worth another try at once.
-    pub fn is_deadlock(&self) -> bool {
-        let Self::Statement { source, .. } = self else { return false };
-        source.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "40P01")
+    /// Whether a migration gave way to somebody who held what it needed. It left nothing behind and may be tried again.
+    pub fn is_held_up(&self) -> bool {
+        const LOCK_NOT_AVAILABLE: &str = "55P03";
+        const DEADLOCK_DETECTED: &str = "40P01";
+        let Self::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = self else {
+            return false;
+        };
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        matches!(code.as_deref(), Some(LOCK_NOT_AVAILABLE | DEADLOCK_DETECTED))
     }
 
     /// Whether the work was taken from us, which is nobody's fault.
@@ -133,9 +145,15 @@ fn migrator() -> Migrator {
     migrator
 }
 
-/// Brings the schema up to date. Several processes may try at once; one does it, the others wait.
+/// How long a migration waits for a lock: less than the second after which Postgres looks for a deadlock and ends one of the
+/// statements in it, which might be a reader's.
+const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "500ms");
+
+/// Brings the schema up to date. Several processes may try at once; one does it, the others wait. A migration gives way to a
+/// reader who holds what it needs: see [`Error::is_held_up`].
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), Error> {
-    let mut conn = PgConnection::connect_with(options).await.map_err(Error::Connect)?;
+    let options = options.clone().options([LOCK_TIMEOUT]);
+    let mut conn = PgConnection::connect_with(&options).await.map_err(Error::Connect)?;
     migrator().run_direct(None, &mut conn, false).await.map_err(Error::Migrate)?;
     conn.close().await.map_err(failed("close a connection"))
 }

@@ -1,7 +1,9 @@
 //! The ledger: every call is charged before it is made.
+//!
+//! Whoever writes charges or buckets of an account holds the account's row, and takes it before any job: so nobody waits for
+//! who waits for him.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
@@ -65,7 +67,7 @@ pub enum Purpose {
 /// so that the ids of charges are in their order.
 pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>, now: DateTime<Utc>) -> Result<Charged, Error> {
     lock(conn, charge.account).await?;
-    redate(conn, &[charge.account.as_str().to_owned()], now).await?;
+    redate(conn, charge.account, now).await?;
     let bucket = sqlx::query!(
         r#"
         select r.ceiling - r.used as "unspent!", r.seen_room, r.room as "room!", r.opens_at, r.first_ends,
@@ -153,7 +155,7 @@ pub async fn ask_clock(
     }
 }
 
-/// One at a time charges an account, or writes what its answers said.
+/// One at a time charges an account, or writes what its answers said. Held until the transaction ends.
 pub(super) async fn lock(conn: &mut PgConnection, account: &AccountName) -> Result<(), Error> {
     sqlx::query!("select name from impact_mirror.account where name = $1 for no key update", account.as_str())
         .fetch_one(conn)
@@ -162,12 +164,26 @@ pub(super) async fn lock(conn: &mut PgConnection, account: &AccountName) -> Resu
     Ok(())
 }
 
-/// Moves to now what a clock that was set back has left in the future, so that a bucket stays shut for one window at most.
-pub async fn redate(conn: &mut PgConnection, accounts: &[String], now: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query!("update impact_mirror.charge set at = $2 where account = any($1) and at > $2::timestamptz + interval '1 minute'", accounts, now)
-        .execute(&mut *conn)
+/// The same for all accounts, for who goes on to write several.
+pub(super) async fn lock_all(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!("select name from impact_mirror.account order by name for no key update")
+        .fetch_all(conn)
         .await
-        .map_err(failed("redate charges"))?;
+        .map_err(failed("lock the ledger"))?;
+    Ok(())
+}
+
+/// Moves to now what a clock that was set back has left in the future, so that a bucket stays shut for one window at most.
+/// The caller holds the account's row.
+pub(super) async fn redate(conn: &mut PgConnection, account: &AccountName, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "update impact_mirror.charge set at = $2 where account = $1 and at > $2::timestamptz + interval '1 minute'",
+        account.as_str(),
+        now,
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed("redate charges"))?;
     sqlx::query!(
         r#"
         update impact_mirror.bucket
@@ -176,10 +192,10 @@ pub async fn redate(conn: &mut PgConnection, accounts: &[String], now: DateTime<
             seen_at = case when seen_at > $2::timestamptz + interval '1 minute' then $2 else seen_at end,
             seen_resets_at = case when seen_resets_at > $2::timestamptz + window_length then $2::timestamptz + window_length
                                   else seen_resets_at end
-        where account = any($1)
+        where account = $1
           and (closed_until > $2::timestamptz + interval '24 hours' or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
         "#,
-        accounts,
+        account.as_str(),
         now,
     )
     .execute(conn)
@@ -188,18 +204,59 @@ pub async fn redate(conn: &mut PgConnection, accounts: &[String], now: DateTime<
     Ok(())
 }
 
-/// Takes back the charges of the order that `job` was claimed for, where it certainly did not go out. Doing so twice does
-/// no harm: they are the ones of this claim.
-pub async fn refund(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
-    sqlx::query!("delete from impact_mirror.charge where job_id = $1 and ordered_at = $2", job.id.0, job.submitted_at,)
-        .execute(conn)
-        .await
-        .map_err(failed("give back a charge"))?;
+/// The same for all accounts in which there is anything to move; each in a transaction of its own.
+pub(super) async fn redate_all(conn: &mut PgConnection, accounts: &[String], now: DateTime<Utc>) -> Result<(), Error> {
+    let ahead = sqlx::query_scalar!(
+        r#"
+        select account as "account!: AccountName" from impact_mirror.charge
+        where account = any($1) and at > $2::timestamptz + interval '1 minute'
+        union
+        select account from impact_mirror.bucket
+        where account = any($1)
+          and (closed_until > $2::timestamptz + interval '24 hours' or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
+        "#,
+        accounts,
+        now,
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed("look for charges in the future"))?;
+    for account in &ahead {
+        let mut tx = conn.begin().await.map_err(failed("begin"))?;
+        lock(&mut tx, account).await?;
+        redate(&mut tx, account, now).await?;
+        tx.commit().await.map_err(failed("commit new dates"))?;
+    }
     Ok(())
 }
 
-/// Gives back the daily charge of an order that was answered with an earlier job, where such answers cost nothing.
+/// Takes back a charge whose call was certainly not made.
+pub async fn release(conn: &mut PgConnection, account: &AccountName, charge: ChargeId) -> Result<(), Error> {
+    let mut tx = conn.begin().await.map_err(failed("begin"))?;
+    lock(&mut tx, account).await?;
+    sqlx::query!("delete from impact_mirror.charge where id = $1", charge.0)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("take a charge back"))?;
+    tx.commit().await.map_err(failed("commit a charge taken back"))
+}
+
+/// Takes back the charges of the order that `job` was claimed for, where it certainly did not go out. Doing so twice does
+/// no harm: they are the ones of this claim.
+pub async fn refund(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    let mut tx = conn.begin().await.map_err(failed("begin"))?;
+    lock(&mut tx, &job.account).await?;
+    sqlx::query!("delete from impact_mirror.charge where job_id = $1 and ordered_at = $2", job.id.0, job.submitted_at)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("give back a charge"))?;
+    tx.commit().await.map_err(failed("commit a charge given back"))
+}
+
+/// Gives back the daily charge of an order that was answered with an earlier job, where such answers cost nothing. Needs a
+/// transaction that has not locked the job yet.
 pub async fn forgive_duplicate(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    lock(conn, &job.account).await?;
     sqlx::query!(
         r#"
         update impact_mirror.charge c
@@ -217,64 +274,10 @@ pub async fn forgive_duplicate(conn: &mut PgConnection, job: &Job) -> Result<(),
     Ok(())
 }
 
-/// The longest that a reset is believed; a header that says 2099 does not stop us for ever.
-const LONGEST_CLOSURE: Duration = Duration::from_hours(24);
-
-/// Closes a bucket after a 429 (design §10): until the reset, else an hourly bucket for 5 minutes doubling to an
-/// hour, a daily one for an hour. Where resets are kept and lead to the next 429 all the same, the pause
-/// doubles.
-/// What is closed already is not closed for longer by further 429s to calls that were under way. Says until when.
-pub async fn close(
-    conn: &mut PgConnection,
-    account: &AccountName,
-    bucket: Bucket,
-    reset_after: Option<Duration>,
-    now: DateTime<Utc>,
-) -> Result<DateTime<Utc>, Error> {
-    let reset_seconds = reset_after.map(|reset| reset.clamp(Duration::from_secs(1), LONGEST_CLOSURE).as_secs_f64());
-    let closed_until = sqlx::query_scalar!(
-        r#"
-        update impact_mirror.bucket
-        set throttles = throttles + case when closed_until > $4 then 0 else 1 end,
-            closed_until = greatest(
-                closed_until,
-                case
-                    when $3::double precision is not null and throttles < 2 then $4::timestamptz + make_interval(secs => $3)
-                    when closed_until > $4 then $4::timestamptz + coalesce(make_interval(secs => $3), interval '0')
-                    when $3 is not null then $4::timestamptz + greatest(
-                        make_interval(secs => $3), least(interval '1 second' * power(2, least(throttles, 12)), interval '1 hour'))
-                    when window_length > interval '1 hour' then $4::timestamptz + interval '1 hour'
-                    else $4::timestamptz + least(interval '5 minutes' * power(2, least(throttles, 10)), interval '1 hour')
-                end)
-        where account = $1 and bucket = $2
-        returning closed_until as "closed_until!"
-        "#,
-        account.as_str(),
-        bucket.as_str(),
-        reset_seconds,
-        now,
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(failed("close a bucket"))?;
-    Ok(closed_until)
-}
-
-/// Forgets the count of 429s after a call that was let through. One that went out before the bucket closed proves nothing.
-pub async fn reopen(conn: &mut PgConnection, account: &AccountName, bucket: Bucket) -> Result<(), Error> {
-    sqlx::query!(
-        "update impact_mirror.bucket set throttles = 0, closed_until = null where account = $1 and bucket = $2 and throttles > 0 and closed_until <= now()",
-        account.as_str(),
-        bucket.as_str(),
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("reopen a bucket"))?;
-    Ok(())
-}
-
 /// Drops charges that count for nothing any more by either clock, a day after they stopped to.
 pub async fn prune(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
+    let mut tx = conn.begin().await.map_err(failed("begin"))?;
+    lock_all(&mut tx).await?;
     let pruned = sqlx::query!(
         r#"
         delete from impact_mirror.charge c
@@ -286,14 +289,15 @@ pub async fn prune(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, E
         "#,
         now,
     )
-    .execute(conn)
+    .execute(&mut *tx)
     .await
     .map_err(failed("prune the ledger"))?;
+    tx.commit().await.map_err(failed("commit a pruned ledger"))?;
     Ok(pruned.rows_affected())
 }
 
-/// The budgets of some accounts, as the planner needs them. What only impact.com's clock still counts is left out: it is
-/// read once there is something to be ordered.
+/// The daily budgets of some accounts, as the planner needs them. What only impact.com's clock still counts is left out: it
+/// is read once there is something to be ordered.
 pub async fn budgets(
     conn: &mut PgConnection,
     accounts: &[String],
@@ -306,7 +310,7 @@ pub async fn budgets(
         from impact_mirror.bucket b
         join impact_mirror.account a on a.name = b.account
         cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $2) r
-        where b.account = any($1)
+        where b.account = any($1) and b.bucket <> 'requests'
         "#,
         accounts,
         now,

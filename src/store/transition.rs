@@ -278,12 +278,12 @@ pub async fn keep_poll(conn: &mut PgConnection, job: &Job, polled: &Polled) -> R
 }
 
 /// Gives a waiting job back until its next poll. Where a hint came while it was looked at, the look may have been a moment
-/// too early: the next one is at once.
+/// too early: the next one is when the hint says.
 pub async fn poll_again(conn: &mut PgConnection, job: &Job, at: DateTime<Utc>) -> Result<(), Error> {
     let back = sqlx::query!(
         r#"
         update impact_mirror.job
-        set run_at = case when run_at > $4 then now() else $3 end, polls = polls + 1, attempts = 0, error_kind = null, error_message = null,
+        set run_at = case when run_at > $4 then least(run_at, $3) else $3 end, polls = polls + 1, attempts = 0, error_kind = null, error_message = null,
             lease_holder = null, lease_token = null, lease_expires_at = null
         where id = $1 and lease_token = $2 and state = 'waiting'
         "#,

@@ -38,7 +38,7 @@ pub async fn try_shorter(conn: &mut PgConnection, job: &Job, max_days: u32, why:
     sqlx::query!(
         r#"
         update impact_mirror.export_account
-        set max_window_days = $3, max_window_why = $4, max_window_learned_at = null
+        set max_window_days = $3, max_window_why = $4, max_window_learned_at = null, max_window_tried_at = now()
         where export = $1 and account = $2
           and (max_window_days is null or max_window_days > $3 or max_window_learned_at <= now() - interval '90 days')
         "#,
@@ -51,6 +51,33 @@ pub async fn try_shorter(conn: &mut PgConnection, job: &Job, max_days: u32, why:
     .await
     .map_err(failed("learn a limit of windows"))?;
     Ok(())
+}
+
+/// Drops limits that have been on trial for 7 days: what was to prove them never loaded. Says how many. One that an older
+/// version put on trial begins its time here.
+pub async fn end_trials(conn: &mut PgConnection) -> Result<u64, Error> {
+    sqlx::query!(
+        r#"
+        update impact_mirror.export_account
+        set max_window_tried_at = now()
+        where max_window_days is not null and max_window_learned_at is null and max_window_tried_at is null
+        "#,
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed("begin the trials of limits of windows"))?;
+    let ended = sqlx::query!(
+        r#"
+        update impact_mirror.export_account
+        set max_window_days = null, max_window_why = null, max_window_tried_at = null
+        where max_window_days is not null and max_window_learned_at is null
+          and max_window_tried_at <= now() - interval '7 days'
+        "#,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("end the trials of limits of windows"))?;
+    Ok(ended.rows_affected())
 }
 
 /// Calls off jobs that are longer than a limit and were not ordered yet. Those that read a known remote job again stay:

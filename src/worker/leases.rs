@@ -2,9 +2,18 @@
 //! written, its lease runs out although the process lives on, and the step is repeated.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tracing::Instrument as _;
 use uuid::Uuid;
+
+use super::{Context, QUERY, Stop};
+use crate::error_chain::Chain;
+use crate::store;
+
+/// While stopping, how soon the heartbeat sees that no step is left.
+const LAST_STEPS: Duration = Duration::from_millis(500);
 
 /// The leases of a process.
 #[derive(Debug, Default)]
@@ -33,5 +42,35 @@ pub(super) struct Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.leases.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.lease);
+    }
+}
+
+/// Renews the leases in use until told to stop and no step is left.
+pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
+    let every = context.worker.lease / 3;
+    let beat = context.pulse.begin("leases");
+    loop {
+        beat.round(every + QUERY);
+        let is_stopping = stop.gently.is_cancelled();
+        tokio::select! {
+            biased;
+            () = stop.now.cancelled() => break,
+            () = stop.gently.cancelled(), if !is_stopping => {}
+            () = tokio::time::sleep(if is_stopping { every.min(LAST_STEPS) } else { every }) => {}
+        }
+        let leases = context.leases.held();
+        if leases.is_empty() {
+            if stop.gently.is_cancelled() {
+                break;
+            }
+            continue;
+        }
+        let renewed = async {
+            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+            store::transition::heartbeat(&mut conn, &leases, context.worker.lease).await
+        };
+        if let Err(error) = renewed.instrument(tracing::info_span!("heartbeat")).await {
+            tracing::warn!(error = %Chain(&error), "cannot renew leases");
+        }
     }
 }

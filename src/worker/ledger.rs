@@ -1,16 +1,46 @@
 //! What a call has to do with the ledger: it is charged before it is made, and what its answer says is written down.
 
-use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection, PgPool};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{Connection, PgPool};
 
 use crate::account::AccountName;
+use crate::clock::Clock;
 use crate::error_chain::Chain;
 use crate::export::Bucket;
-use crate::impact::{self, Answer, Client, Limits};
+use crate::impact::{self, Answer, Client, Downloaded, Limits};
 use crate::job::JobId;
 use crate::store;
-use crate::store::heard::{Heard, Paid, Report};
-use crate::store::quota::{Charge, Charged, Purpose};
+use crate::store::heard::{Ending, Heard, Paid, Report};
+use crate::store::quota::{Charge, ChargeId, Charged, Purpose};
+
+/// A charge counts for 65 s longer than its window, and a call is under way for up to 60 s: it has to begin within this time.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// When a charge was begun, by a clock that nobody sets, and by one that goes on while the machine sleeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    steady: Instant,
+    wall: DateTime<Utc>,
+}
+
+impl Since {
+    /// From now on.
+    pub fn now() -> Self {
+        Self { steady: Instant::now(), wall: Clock.now() }
+    }
+
+    /// Whether a charge from then on covers a call that is made now: a process may be frozen in between.
+    pub fn is_young(self) -> bool {
+        is_young(self.steady.elapsed(), Clock.now() - self.wall)
+    }
+}
+
+fn is_young(steady: Duration, wall: TimeDelta) -> bool {
+    steady < YOUNG && wall.to_std().is_ok_and(|wall| wall < YOUNG)
+}
 
 /// Who calls whom for what.
 #[derive(Debug, Clone, Copy)]
@@ -26,24 +56,33 @@ pub struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Charges a call that is not an order to the hourly bucket. Where nothing but impact.com's clock holds that shut, the
-    /// clock is read first.
+    /// Charges a call that is not an order to the hourly bucket; it is to be made at once. Where nothing but impact.com's
+    /// clock holds that shut, the clock is read first.
     pub async fn pay(&self, call: &'static str) -> Result<Charged, store::Error> {
-        let charged = self.charge(call).await?;
-        match charged {
-            Charged::No { clock_may_tell: true, .. } if self.read_clock().await? => self.charge(call).await,
-            Charged::Yes(_) | Charged::No { .. } => Ok(charged),
+        let mut has_read = false;
+        loop {
+            let since = Since::now();
+            match self.charge(call).await? {
+                Charged::Yes(charge) if !since.is_young() => self.release(charge).await?,
+                Charged::No { clock_may_tell: true, .. } if !has_read && self.read_clock().await? => has_read = true,
+                charged @ (Charged::Yes(_) | Charged::No { .. }) => return Ok(charged),
+            }
         }
     }
 
-    /// The same for a further call of the kind, such as the next page of a list. A ledger that cannot be written allows
-    /// none.
-    pub async fn pay_again(&self, call: &'static str) -> bool {
-        match self.pay(call).await {
-            Ok(charged) => matches!(charged, Charged::Yes(_)),
+    /// The same for a further call of the kind, such as the next page of a list, after `limits` were told in answer to the
+    /// one before, which `paid` for. A ledger that cannot be written allows none.
+    pub async fn pay_again(&self, call: &'static str, paid: Paid<'_>, limits: Limits) -> Option<ChargeId> {
+        let charged = async {
+            self.write(paid, limits, None).await?;
+            self.pay(call).await
+        };
+        match charged.await {
+            Ok(Charged::Yes(charge)) => Some(charge),
+            Ok(Charged::No { .. }) => None,
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), call, "cannot charge a further call, so it is not made");
-                false
+                None
             }
         }
     }
@@ -59,13 +98,24 @@ impl Caller<'_> {
         Ok(charged)
     }
 
+    /// Takes a charge back whose call was not made.
+    async fn release(&self, charge: ChargeId) -> Result<(), store::Error> {
+        let mut conn = self.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        store::quota::release(&mut conn, self.account, charge).await
+    }
+
     /// Reads impact.com's clock by a cheap call, unless that was done a few minutes ago or cannot be paid. Says whether it
     /// was read.
     pub async fn read_clock(&self) -> Result<bool, store::Error> {
+        let since = Since::now();
         let mut conn = self.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let now = store::coverage::database_now(&mut conn).await?;
         let Some(charge) = store::quota::ask_clock(&mut conn, self.account, now).await? else { return Ok(false) };
         drop(conn);
+        if !since.is_young() {
+            self.release(charge).await?;
+            return Ok(false);
+        }
         let answer = self.client.company().await;
         tracing::debug!(account = %self.account, "read impact.com's clock");
         self.heard(Paid::Charge(self.account, charge), &answer).await?;
@@ -80,21 +130,34 @@ impl Caller<'_> {
     ) -> Result<(), store::Error> {
         match answer {
             Ok(answer) => self.write(paid, answer.limits, None).await,
-            Err(error) => self.heard_error(paid, error).await,
+            Err(error) => match error.limits() {
+                Some(limits) => self.write(paid, limits, Some(error)).await,
+                None => Ok(()),
+            },
         }
     }
 
-    /// The same for a call that failed; where impact.com did not answer, there is nothing to write.
-    pub async fn heard_error(&self, paid: Paid<'_>, error: &impact::Error) -> Result<(), store::Error> {
-        match error.limits() {
-            Some(limits) => self.write(paid, limits, Some(error)).await,
+    /// The same for a download, whose end may be a matter of storage.
+    pub async fn heard_download(&self, paid: Paid<'_>, answer: &Downloaded) -> Result<(), store::Error> {
+        match answer.limits {
+            Some(limits) => self.write(paid, limits, answer.result.as_ref().err()).await,
             None => Ok(()),
         }
     }
 
     async fn write(&self, paid: Paid<'_>, limits: Limits, error: Option<&impact::Error>) -> Result<(), store::Error> {
+        let bucket = match paid {
+            Paid::Order(job) => job.bucket,
+            Paid::Call(_) | Paid::Charge(..) => Bucket::Requests,
+        };
+        let ending = match error {
+            None => Ending::Good,
+            Some(impact::Error::Throttled(_)) => Ending::Throttled { bucket, reset_after: limits.reset_after },
+            Some(error) if error.was_refused() => Ending::Refused,
+            Some(_) => Ending::Failed,
+        };
         // A 429 closes its bucket by itself, whichever that is.
-        let is_throttled = matches!(error, Some(impact::Error::Throttled(_)));
+        let is_throttled = matches!(ending, Ending::Throttled { .. });
         let is_submission = matches!(paid, Paid::Order(job) if job.replay_of.is_none());
         let report = limits.limit.zip(limits.remaining).filter(|_| !is_throttled).map(|(limit, remaining)| Report {
             limit,
@@ -102,34 +165,60 @@ impl Caller<'_> {
             reset_after: limits.reset_after,
             is_of_requests: limits.is_hourly || !is_submission,
         });
-        let heard = Heard {
-            paid,
-            date: limits.server_date,
-            report,
-            is_nonsense: limits.is_nonsense,
-            is_refused: error.is_some_and(impact::Error::was_refused),
-        };
+        let heard = Heard { paid, date: limits.server_date, report, is_nonsense: limits.is_nonsense, ending };
         let mut conn = self.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let now = store::coverage::database_now(&mut conn).await?;
-        let mut outcome = store::heard::hear(&mut conn, &heard, now).await;
-        if outcome.as_ref().is_err_and(store::Error::is_deadlock) {
-            outcome = store::heard::hear(&mut conn, &heard, now).await; // whoever was in the way is through
-        }
-        if outcome? {
-            let account = self.account;
+        let told = store::heard::hear(&mut conn, &heard, now).await?;
+        let account = self.account;
+        if told.is_nonsense {
             tracing::warn!(%account, "the rate-limit headers of impact.com make no sense; going by our own count");
+        }
+        if let Some(until) = told.closed_until {
+            tracing::warn!(%account, %bucket, %until, "impact.com throttles: the bucket sleeps");
         }
         Ok(())
     }
 }
 
-/// Closes the bucket of a 429.
-pub(super) async fn close(
-    conn: &mut PgConnection,
-    account: &AccountName,
-    bucket: Bucket,
-    reset_after: Option<std::time::Duration>,
-) -> Result<DateTime<Utc>, store::Error> {
-    let now = store::coverage::database_now(conn).await?;
-    store::quota::close(conn, account, bucket, reset_after, now).await
+/// Calls of one kind that follow each other, such as the pages of a list, each with a charge of its own.
+#[derive(Debug)]
+pub struct Series<'a> {
+    caller: Caller<'a>,
+    call: &'static str,
+    last: AtomicI64,
+}
+
+impl<'a> Series<'a> {
+    /// Begins with a call that is paid already.
+    pub fn new(caller: Caller<'a>, call: &'static str, first: ChargeId) -> Self {
+        Self { caller, call, last: AtomicI64::new(first.0) }
+    }
+
+    /// Pays the next one, after `limits` were told in answer to the one before.
+    pub async fn pay(&self, limits: Limits) -> bool {
+        let next = self.caller.pay_again(self.call, self.paid(), limits).await;
+        if let Some(charge) = next {
+            self.last.store(charge.0, Ordering::Relaxed);
+        }
+        next.is_some()
+    }
+
+    /// What paid for the last one.
+    pub fn paid(&self) -> Paid<'a> {
+        Paid::Charge(self.caller.account, ChargeId(self.last.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_covers_a_call_only_while_both_clocks_say_that_it_is_young() {
+        let (soon, late) = (Duration::from_secs(4), Duration::from_secs(6));
+        assert!(is_young(soon, TimeDelta::seconds(4)));
+        assert!(!is_young(late, TimeDelta::seconds(4)), "the wall clock was set back");
+        assert!(!is_young(soon, TimeDelta::seconds(6)), "the machine slept");
+        assert!(!is_young(soon, TimeDelta::seconds(-1)), "the wall clock was set back: nobody knows");
+    }
 }

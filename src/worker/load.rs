@@ -3,20 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use chrono::TimeDelta;
-use sqlx::Connection;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use sqlx::{Connection, PgConnection};
 
-use super::outcome::{Failure, heard, may_call, settle};
-use super::{Context, narrow, soon};
+use super::archive::Kept;
+use super::outcome::{Failure, give_up, heard, may_call, settle};
+use super::{Context, archive, narrow, reload, soon};
 use crate::clock::Clock;
 use crate::column::ColumnKind;
 use crate::config::Export;
+use crate::doubt::{Doubt, Figures};
 use crate::error_chain::Chain;
 use crate::export::{Bucket, ExportName, Source};
 use crate::impact::{Download, RemoteJobId};
 use crate::job::Job;
-use crate::job::decide::is_short;
 use crate::job::narrow::is_cut;
+use crate::job::proof::{self, Verdict};
 use crate::mirror::{self, Target};
 use crate::retry::ErrorKind;
 use crate::spool::SpoolFile;
@@ -43,11 +45,14 @@ impl MetaData {
 }
 
 pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
-    attempt(context, job, None).await
+    match job.reload_of {
+        Some(load_id) => reload::step(context, job, load_id).await,
+        None => attempt(context, job, None).await,
+    }
 }
 
-/// Fetches and loads. A file with fewer rows than impact.com speaks of is fetched once more, and believed only where
-/// that is the one that was `doubted`.
+/// Fetches and loads. A file with fewer rows than impact.com speaks of, or with none for a window that has some, is fetched
+/// once more, and believed only where that is the one that was `doubted`.
 async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Result<(), store::Error> {
     let started_at = Clock.now();
     if !may_call(context, job, "download").await? {
@@ -60,9 +65,11 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     };
     let export = &context.settings.exports[&job.export];
     let kinds = metadata(context, job, export).await?;
-    let loaded = load(context, job, export, &kinds, &file, started_at, doubted).await;
+    let kept = archive::keep(context, job, &file).await;
+    let loaded = load(context, job, export, &kinds, &file, &kept, started_at, doubted).await;
     match loaded {
-        Ok(counts) => {
+        Ok((counts, doubts)) => {
+            archive::after_load(context, job, file, kept).await;
             tracing::info!(
                 row_count = counts.read,
                 inserted = counts.inserted,
@@ -74,15 +81,19 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
                 job.export,
                 job.window,
             );
+            for (doubt, words) in doubts {
+                tracing::warn!(%doubt, "{} {} was loaded, but {words}", job.export, job.window);
+            }
             context.wakes.plan.notify_one();
             context.wakes.submit.notify_one();
             Ok(())
         }
-        Err(Failed::Short(short)) if doubted.is_none() => {
-            tracing::warn!(error = %short, "the file may be cut off; fetching it once more");
+        Err(Failed::Doubtful(doubtful)) if doubted.is_none() => {
+            tracing::warn!(error = %doubtful, "the file may be cut off; fetching it once more");
             Box::pin(attempt(context, job, Some(file.sha256))).await
         }
-        Err(Failed::Short(short)) => settle(context, job, Failure::ours(ErrorKind::BadFile, &short)).await,
+        Err(Failed::Doubtful(doubtful)) => settle(context, job, Failure::ours(ErrorKind::BadFile, &doubtful)).await,
+        Err(Failed::Refused(doubt, doubtful)) => refuse(context, job, doubt, &doubtful).await,
         Err(Failed::Cut(cut)) => split(context, job, &cut).await,
         Err(Failed::Load(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
         Err(Failed::Store(error)) if error.is_lease_lost() => Err(error),
@@ -99,21 +110,39 @@ async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
     let id = RemoteJobId::new(job.remote_job_id.as_deref().expect("a ready job has a remote id"));
     let call_failed = |error: &_| Failure::call(error, Bucket::Requests);
     let caller = context.caller(&job.account, Some(job.id));
-    let answer = context.client(&job.account).download(&id, || caller.pay_again("download")).await;
-    if let Err(error) = &answer {
-        caller.heard_error(Paid::Call(job), error).await.map_err(|error| Failure::ours(error.kind(), &error))?;
-    }
-    let mut body = match answer.map_err(|error| call_failed(&error))? {
+    let pay = |limits| async move { caller.pay_again("download", Paid::Call(job), limits).await.is_some() };
+    let answer = context.client(&job.account).download(&id, pay).await;
+    caller.heard_download(Paid::Call(job), &answer).await.map_err(|error| Failure::ours(error.kind(), &error))?;
+    let mut body = match answer.result.map_err(|error| call_failed(&error))? {
         Download::File(body) => body,
         Download::NotReady(_) => return Ok(Fetched::NotReady),
     };
     let spool_failed = |error: &crate::spool::Error| Failure::ours(error.kind(), error);
-    let mut writer = context.spool.writer(job.id.0).await.map_err(|error| spool_failed(&error))?;
+    let mut writer = context.spool.writer(job.id.0, job.request.format).await.map_err(|error| spool_failed(&error))?;
     while let Some(chunk) = body.chunk().await.map_err(|error| call_failed(&error))? {
         writer.write(&chunk).await.map_err(|error| spool_failed(&error))?;
     }
-    let file = writer.finish(body.content_length()).await.map_err(|error| spool_failed(&error))?;
-    Ok(Fetched::File(file))
+    match writer.finish(body.content_length()).await {
+        Ok(file) => Ok(Fetched::File(file)),
+        Err(error) => {
+            if error.is_of_another_format() {
+                forget(context, job, &id).await;
+            }
+            Err(spool_failed(&error))
+        }
+    }
+}
+
+/// A remote job that gives another format than we asked for is none of ours: an order whose reply was lost was taken for it.
+/// It is not replayed any more, so that the window is submitted anew.
+async fn forget(context: &Context, job: &Job, id: &RemoteJobId) {
+    let forgotten = async {
+        let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        store::remote::forget(&mut conn, &job.account, id.as_str()).await
+    };
+    if let Err(error) = forgotten.await {
+        tracing::warn!(error = %Chain(&error), "a remote job of another format cannot be forgotten");
+    }
 }
 
 /// Somebody replayed the remote job after it was done: wait for its end.
@@ -156,13 +185,10 @@ async fn metadata(
     Ok(context.metadata.keep(&job.export, kinds))
 }
 
-/// A file with fewer rows than impact.com says that it wrote.
+/// A file whose number of rows is doubtful, in words.
 #[derive(Debug, thiserror::Error)]
-#[error("the file has {rows} rows, and impact.com speaks of {told}")]
-struct Short {
-    rows: u64,
-    told: u64,
-}
+#[error("{0}")]
+struct Doubtful(String);
 
 /// A file with as many rows as impact.com may put into one (impact-api §9, 30).
 #[derive(Debug, thiserror::Error)]
@@ -181,8 +207,26 @@ async fn split(context: &Context, job: &Job, cut: &Cut) -> Result<(), store::Err
     Ok(())
 }
 
+/// Ends a job whose file is not loaded because of a doubt. Loading it again would bring the same, so it is not tried again.
+async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful) -> Result<(), store::Error> {
+    let setting = format!("exports.{}.{}", job.export, doubt.setting());
+    let message = format!(
+        "{doubtful}; nothing was loaded, for {setting} is \"refuse\". `impact-mirror jobs retry {}` asks for it again; set it to \
+         \"warn\" before to have it loaded all the same",
+        job.id,
+    );
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    tracing::error!(error = message, %doubt, "job failed");
+    give_up(&mut tx, job, ErrorKind::BadFile, message, context.holder()).await?;
+    tx.commit().await.map_err(store::failed("commit the end of a job"))?;
+    context.wakes.all();
+    Ok(())
+}
+
 enum Failed {
-    Short(Short),
+    Doubtful(Doubtful),
+    Refused(Doubt, Doubtful),
     Cut(Cut),
     Load(mirror::Error),
     Store(store::Error),
@@ -194,33 +238,80 @@ impl From<store::Error> for Failed {
     }
 }
 
+/// Where the rows of a job belong.
+pub(super) fn target<'a>(
+    context: &'a Context,
+    job: &'a Job,
+    export: &'a Export,
+    kinds: &'a BTreeMap<String, ColumnKind>,
+) -> Target<'a> {
+    Target {
+        schema: &context.settings.database.schema,
+        export: &job.export,
+        account: &job.account,
+        program: &job.program,
+        window: job.window,
+        time_zone: context.settings.accounts[&job.account].time_zone,
+        key: &export.key,
+        date_column: export.date_column.as_deref(),
+        configured: &export.types,
+        typed_by_user: &export.typed_by_user,
+        metadata: kinds,
+        on_type_conflict: export.on_type_conflict,
+        partition: export.partition,
+        history: export.history,
+    }
+}
+
+/// What became of the rows, as a load keeps it; says what was done to the table.
+pub(super) fn counts(target: &Target<'_>, report: &mirror::Report) -> Counts {
+    for change in &report.table_changes {
+        tracing::info!("table {}.{}: {change}", target.schema, target.export);
+    }
+    Counts {
+        read: report.rows_read,
+        inserted: report.rows_inserted,
+        updated: report.rows_updated,
+        deleted: report.rows_deleted,
+        unchanged: report.rows_unchanged,
+        rejected: report.rows_rejected,
+        outside: report.rows_outside,
+        kept_deletions: report.kept_deletions,
+    }
+}
+
+/// The days whose rows are all locked.
+pub(super) async fn locked_days(
+    conn: &mut PgConnection,
+    target: &Target<'_>,
+    export: &Export,
+    counts: &Counts,
+    as_of: DateTime<Utc>,
+) -> Result<BTreeSet<NaiveDate>, mirror::Error> {
+    match &export.locked {
+        // A rejected row is not in the table, so that nobody can tell whether it is locked.
+        Some(rule) if counts.rejected == 0 => mirror::locked_days(conn, target, rule, as_of).await,
+        Some(_) | None => Ok(BTreeSet::new()),
+    }
+}
+
 /// Rows, coverage and the state `loaded`: one transaction.
+#[expect(clippy::too_many_arguments, reason = "what one transaction writes")]
 async fn load(
     context: &Context,
     job: &Job,
     export: &Export,
     kinds: &BTreeMap<String, ColumnKind>,
     file: &SpoolFile,
-    started_at: chrono::DateTime<chrono::Utc>,
+    kept: &Kept,
+    started_at: DateTime<Utc>,
     doubted: Option<[u8; 32]>,
-) -> Result<Counts, Failed> {
+) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
     let account = &context.settings.accounts[&job.account];
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     store::load::enter(&mut tx, job).await?;
-    let target = Target {
-        schema: &context.settings.database.schema,
-        export: &job.export,
-        account: &job.account,
-        program: &job.program,
-        window: job.window,
-        time_zone: account.time_zone,
-        key: &export.key,
-        date_column: export.date_column.as_deref(),
-        configured: &export.types,
-        metadata: kinds,
-        on_type_conflict: export.on_type_conflict,
-    };
+    let target = target(context, job, export, kinds);
     let about = File { sha256: file.sha256, bytes: file.bytes, target_hash: target.hash(), started_at };
     let same = match store::load::same_file(&mut tx, job, &about).await? {
         // Believed only while the rows stand there: a table may be dropped, and a row may have moved to another window.
@@ -237,42 +328,30 @@ async fn load(
             BTreeSet::new(),
         )
     } else {
-        let report = mirror::load(&mut tx, &file.path, &target, load_id, Clock.now()).await.map_err(Failed::Load)?;
-        for change in &report.table_changes {
-            tracing::info!("table {}.{}: {change}", target.schema, target.export);
-        }
-        let counts = Counts {
-            read: report.rows_read,
-            inserted: report.rows_inserted,
-            updated: report.rows_updated,
-            deleted: report.rows_deleted,
-            unchanged: report.rows_unchanged,
-            rejected: report.rows_rejected,
-            outside: report.rows_outside,
-            kept_deletions: report.kept_deletions,
-        };
+        let report = mirror::load(&mut tx, &file.path, job.request.format, &target, load_id, Clock.now());
+        let report = report.await.map_err(Failed::Load)?;
+        let counts = counts(&target, &report);
         (counts, Some(report.rows_per_day), report.days_written)
     };
-    if is_cut(counts.read, export.max_rows) {
-        let cut = Cut { rows: counts.read };
-        if job.window.len_days() > 1 {
-            return Err(Failed::Cut(cut));
-        }
-        tracing::warn!(error = %cut, "loaded all the same: a day cannot be split");
+    if job.window.len_days() > 1 && is_cut(counts.read, export.max_rows) {
+        return Err(Failed::Cut(Cut { rows: counts.read }));
     }
-    if is_short(job, counts.read) && doubted != Some(file.sha256) {
-        let told = job.records_processed.unwrap_or_default();
-        return Err(Failed::Short(Short { rows: counts.read, told }));
+    let figures = Figures { rows: counts.read, told: job.records_processed, deleted: counts.deleted };
+    let doubts = proof::doubts(figures, export.max_rows);
+    if proof::wants_another_fetch(figures) && doubted != Some(file.sha256) {
+        let words = doubts.first().map(|doubt| doubt.words(figures)).unwrap_or_default();
+        return Err(Failed::Doubtful(Doubtful(words)));
     }
-    store::load::finish(&mut tx, load_id, &counts).await?;
-    let as_of = job.as_of.or(job.submitted_at).unwrap_or(started_at);
-    let locked = match &export.locked {
-        // A rejected row is not in the table, so that nobody can tell whether it is locked.
-        Some(rule) if counts.rejected == 0 => {
-            mirror::locked_days(&mut tx, &target, rule, as_of).await.map_err(Failed::Load)?
-        }
-        Some(_) | None => BTreeSet::new(),
+    let doubts = match proof::judge(doubts, &export.on_doubts) {
+        Verdict::Load(doubts) => doubts,
+        Verdict::Refuse(doubt) => return Err(Failed::Refused(doubt, Doubtful(doubt.words(figures)))),
     };
+    store::load::finish(&mut tx, load_id, &counts, figures.told, &doubts).await?;
+    if let Kept::Stored { key } = kept {
+        store::archive::attach(&mut tx, load_id, key).await?;
+    }
+    let as_of = job.as_of.or(job.submitted_at).unwrap_or(started_at);
+    let locked = locked_days(&mut tx, &target, export, &counts, as_of).await.map_err(Failed::Load)?;
     let filled = Filled { rows_per_day, written, locked, as_of };
     store::cell::fill(&mut tx, job, &filled, account.time_zone, &export.refresh).await?;
     if store::window_limit::prove(&mut tx, job).await? {
@@ -280,5 +359,5 @@ async fn load(
     }
     store::transition::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit a load"))?;
-    Ok(counts)
+    Ok((counts, doubts.into_iter().map(|doubt| (doubt, doubt.words(figures))).collect()))
 }

@@ -2,12 +2,14 @@
 //!
 //! The loop and the treatment of errors are here; each step has a file of its own.
 
+mod archive;
 mod leases;
 pub mod ledger;
 mod load;
 mod narrow;
 mod outcome;
 mod poll;
+mod reload;
 mod submit;
 mod together;
 
@@ -25,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::account::AccountName;
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error_chain::Chain;
@@ -37,9 +40,12 @@ use crate::spool::Spool;
 use crate::store;
 use crate::store::job::{NextDue, Step, Worker};
 use crate::wake::Wakes;
+use ledger::Since;
 
+pub use archive::look_after as look_after_archive;
 pub use leases::Leases;
 pub use load::MetaData;
+pub use reload::run as run_reload;
 
 /// A pool looks again after this long, whatever it was told: another replica's work needs no bell.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
@@ -47,9 +53,6 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 const DUE_AGAIN: Duration = Duration::from_secs(5);
 /// What a claim, or a renewal of leases, takes at most while all is well.
 const QUERY: Duration = Duration::from_mins(1);
-
-/// While stopping, how soon the heartbeat sees that no step is left.
-const LAST_STEPS: Duration = Duration::from_millis(500);
 
 /// What every step needs.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub struct Context {
     pub worker: Worker,
     /// Where results are fetched to.
     pub spool: Spool,
+    /// Where result files are kept, if they are.
+    pub archive: Option<Archive>,
     /// The bells.
     pub wakes: Arc<Wakes>,
     /// Whether the loops go round.
@@ -153,31 +158,32 @@ impl Pool {
     }
 
     /// Claims what one worker does at once: a job, or several to poll together.
-    async fn claim(self, context: &Context) -> Result<Vec<Job>, store::Error> {
+    async fn claim(self, context: &Context) -> Result<Claimed, store::Error> {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        let since = Since::now();
         let one = match self {
             Self::Submit => match store::job::claim(&mut conn, Step::Recover, &context.worker).await? {
                 Some(job) => Some(job),
-                None => claim_planned(context, &mut conn).await?,
+                None => return claim_planned(context, &mut conn).await,
             },
             Self::Poll => {
-                let together = together::claim(context, &mut conn).await?;
-                if !together.is_empty() {
-                    return Ok(together);
+                let jobs = together::claim(context, &mut conn).await?;
+                if !jobs.is_empty() {
+                    return Ok(Claimed { jobs, since });
                 }
                 store::job::claim(&mut conn, Step::Poll, &context.worker).await?
             }
             Self::Load => store::job::claim(&mut conn, Step::Load, &context.worker).await?,
         };
-        Ok(one.into_iter().collect())
+        Ok(Claimed { jobs: one.into_iter().collect(), since })
     }
 
-    async fn step(self, context: &Context, job: &Job) -> Result<(), store::Error> {
+    async fn step(self, context: &Context, job: &Job, since: Since) -> Result<(), store::Error> {
         if job.attempts > outcome::HOPELESS_ATTEMPTS {
             return outcome::abandon(context, job).await;
         }
         match self {
-            Self::Submit => submit::step(context, job).await,
+            Self::Submit => submit::step(context, job, since).await,
             Self::Poll => poll::step(context, job).await,
             Self::Load => load::step(context, job).await,
         }
@@ -190,21 +196,30 @@ impl Pool {
     }
 }
 
+/// What one worker does at once.
+struct Claimed {
+    jobs: Vec<Job>,
+    /// When the claim was begun, and with it the charge of an order.
+    since: Since,
+}
+
 /// Claims a planned job. Where orders wait for nothing but impact.com's clock, that is read first.
-async fn claim_planned(context: &Context, conn: &mut PgConnection) -> Result<Option<Job>, store::Error> {
-    let now = store::coverage::database_now(conn).await?;
-    if let Some(job) = store::job::claim_planned(conn, &context.worker, now).await? {
-        return Ok(Some(job));
-    }
+async fn claim_planned(context: &Context, conn: &mut PgConnection) -> Result<Claimed, store::Error> {
     let mut has_read = false;
-    for account in store::job::held_by_remote_clock(conn, &context.worker, now).await? {
-        has_read |= context.caller(&account, None).read_clock().await?;
+    loop {
+        let since = Since::now();
+        let now = store::coverage::database_now(conn).await?;
+        let job = store::order::claim(conn, &context.worker, now).await?;
+        if job.is_some() || has_read {
+            return Ok(Claimed { jobs: job.into_iter().collect(), since });
+        }
+        for account in store::order::held_by_remote_clock(conn, &context.worker, now).await? {
+            has_read |= context.caller(&account, None).read_clock().await?;
+        }
+        if !has_read {
+            return Ok(Claimed { jobs: Vec::new(), since });
+        }
     }
-    if !has_read {
-        return Ok(None);
-    }
-    let now = store::coverage::database_now(conn).await?;
-    store::job::claim_planned(conn, &context.worker, now).await
 }
 
 /// Starts the pools and the heartbeat; they run until told to stop.
@@ -214,7 +229,7 @@ pub fn start(context: &Arc<Context>, tasks: &TaskTracker, stop: &Stop) {
             tasks.spawn(work(pool, Arc::clone(context), stop.clone()));
         }
     }
-    tasks.spawn(heartbeat(Arc::clone(context), stop.clone()));
+    tasks.spawn(leases::heartbeat(Arc::clone(context), stop.clone()));
 }
 
 async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
@@ -224,13 +239,13 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
     while !stop.gently.is_cancelled() {
         beat.round(QUERY);
         let pause = match pool.claim(&context).await {
-            Ok(jobs) if !jobs.is_empty() => {
+            Ok(claimed) if !claimed.jobs.is_empty() => {
                 failures = 0;
                 in_vain = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
                 // No step may take longer than the remote job it follows.
                 beat.pause(context.settings.workers.job_deadline);
-                run(pool, &context, jobs, &stop).await;
+                run(pool, &context, claimed, &stop).await;
                 continue;
             }
             Ok(_none) => {
@@ -274,7 +289,7 @@ fn until_next(next: NextDue, in_vain: u32) -> Duration {
 }
 
 /// Runs one step of claimed jobs, unless a shutdown takes them away.
-async fn run(pool: Pool, context: &Context, jobs: Vec<Job>, stop: &Stop) {
+async fn run(pool: Pool, context: &Context, Claimed { jobs, since }: Claimed, stop: &Stop) {
     let held: Vec<_> = jobs.iter().map(|job| context.leases.hold(job.lease)).collect();
     let work = async {
         let left = if jobs.len() > 1 {
@@ -285,7 +300,7 @@ async fn run(pool: Pool, context: &Context, jobs: Vec<Job>, stop: &Stop) {
             jobs.iter().collect()
         };
         for job in left {
-            let ended = AssertUnwindSafe(pool.step(context, job)).catch_unwind().instrument(span(job));
+            let ended = AssertUnwindSafe(pool.step(context, job, since)).catch_unwind().instrument(span(job));
             match ended.await {
                 Ok(outcome) => tell(job, outcome),
                 Err(_panic) => tell(job, outcome::after_panic(context, job).await),
@@ -340,35 +355,6 @@ fn tell(job: &Job, outcome: Result<(), store::Error>) {
 async fn give_back(context: &Context, job: &Job) -> Result<(), store::Error> {
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     store::transition::hand_back(&mut conn, job, context.holder()).await
-}
-
-async fn heartbeat(context: Arc<Context>, stop: Stop) {
-    let every = context.worker.lease / 3;
-    let beat = context.pulse.begin("leases");
-    loop {
-        beat.round(every + QUERY);
-        let is_stopping = stop.gently.is_cancelled();
-        tokio::select! {
-            biased;
-            () = stop.now.cancelled() => break,
-            () = stop.gently.cancelled(), if !is_stopping => {}
-            () = tokio::time::sleep(if is_stopping { every.min(LAST_STEPS) } else { every }) => {}
-        }
-        let leases = context.leases.held();
-        if leases.is_empty() {
-            if stop.gently.is_cancelled() {
-                break;
-            }
-            continue;
-        }
-        let renewed = async {
-            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-            store::transition::heartbeat(&mut conn, &leases, context.worker.lease).await
-        };
-        if let Err(error) = renewed.instrument(tracing::info_span!("heartbeat")).await {
-            tracing::warn!(error = %Chain(&error), "cannot renew leases");
-        }
-    }
 }
 
 /// A moment from now.

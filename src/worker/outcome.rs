@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use sqlx::Connection;
 
-use super::{Context, ledger, narrow};
+use super::{Context, narrow};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
 use crate::impact::{self, Answer};
@@ -86,15 +86,18 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
     let holder = context.holder();
     let now = context.now();
     let Failure { kind, message, retry_after, bucket, is_unknown, is_unsent, may_be_length, is_answered } = failure;
+    // The ledger is locked before the job.
     if job.state == JobState::Submitting && !job.resumed && is_unsent {
         store::quota::refund(&mut tx, job).await?;
     }
 
     let mut next = after_error(job, kind, retry_after, now);
     if kind == ErrorKind::Throttled && is_answered {
-        let until = ledger::close(&mut tx, &job.account, bucket, retry_after).await?;
-        tracing::warn!(%bucket, %until, "impact.com throttles: the bucket sleeps");
-        next = AfterError::TryAgain { at: until };
+        // The answer closed the bucket as it was heard.
+        let database_now = store::coverage::database_now(&mut tx).await?;
+        if let Some(at) = store::closure::closed_until(&mut tx, &job.account, bucket, database_now).await? {
+            next = AfterError::TryAgain { at };
+        }
     }
     match next {
         AfterError::TryAgain { at } => {
@@ -174,7 +177,9 @@ pub(super) async fn give_up(
     message: String,
     holder: &str,
 ) -> Result<(), store::Error> {
-    store::load::fail_cells(conn, job).await?;
+    if job.reload_of.is_none() {
+        store::load::fail_cells(conn, job).await?; // a reload that failed leaves the days as they are
+    }
     store::transition::advance(conn, job, Move::Failed { kind, message }, holder).await
 }
 

@@ -48,7 +48,6 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
         remote_percent: remote.percent,
         records_processed: remote.records_processed,
     };
-    store::quota::reopen(&mut tx, &job.account, Bucket::Requests).await?;
     if is_deduplicated(job, &looked) {
         store::quota::forgive_duplicate(&mut tx, job).await?;
     }

@@ -1,8 +1,11 @@
 //! The step from `planned` to `waiting`: an order goes out, or one whose end is unknown is looked for.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection;
 
+use super::ledger::Since;
 use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, poll, soon};
 use crate::error_chain::Chain;
@@ -13,19 +16,22 @@ use crate::job::decide::{AfterLookup, OrderBy, SeenStatus, adopt_replay, adopt_s
 use crate::retry::ErrorKind;
 use crate::store;
 use crate::store::heard::Paid;
+use crate::store::quota::Charged;
 use crate::store::transition::{Move, TryAgain};
 
 /// The first look at a remote job follows its order by the shortest poll pause.
-pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
+pub(super) async fn step(context: &Context, job: &Job, since: Since) -> Result<(), store::Error> {
     match (&job.replay_of, job.resumed) {
-        (None, false) => submit(context, job).await,
-        (Some(id), false) => replay(context, job, &RemoteJobId::new(id)).await,
+        (None, false) => submit(context, job, since).await,
+        (Some(id), false) => replay(context, job, &RemoteJobId::new(id), since).await,
         (None, true) => find_submission(context, job).await,
         (Some(_), true) => find_replay(context, job).await,
     }
 }
 
-async fn submit(context: &Context, job: &Job) -> Result<(), store::Error> {
+async fn submit(context: &Context, job: &Job, since: Since) -> Result<(), store::Error> {
+    let Some(job) = still_paid(context, job, since).await? else { return Ok(()) };
+    let job = &*job;
     let began = tokio::time::Instant::now();
     let answer = context.client(&job.account).submit(&job.request).await;
     let took = elapsed(began);
@@ -40,7 +46,7 @@ async fn submit(context: &Context, job: &Job) -> Result<(), store::Error> {
     follow(context, job, Followed { id, asked_at, as_of: None, note: "" }).await
 }
 
-async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), store::Error> {
+async fn replay(context: &Context, job: &Job, id: &RemoteJobId, since: Since) -> Result<(), store::Error> {
     let client = context.client(&job.account);
     if !may_call(context, job, "job").await? {
         return Ok(());
@@ -64,6 +70,8 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         store::transition::keep_replay_base(&mut conn, job, id.as_str(), seen.done_at).await?;
     }
+    let Some(job) = still_paid(context, job, since).await? else { return Ok(()) };
+    let job = &*job;
     let began = tokio::time::Instant::now();
     let answer = client.replay(id).await;
     let took = elapsed(began);
@@ -77,8 +85,8 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
         }
         Err(error) if is_refusal(&error) => {
             // Refused while it runs, or for good: the job itself tells which.
-            if !context.caller(&job.account, Some(job.id)).pay_again("job").await {
-                return replay_refused(context, job, &error).await;
+            if let Charged::No { until, .. } = context.caller(&job.account, Some(job.id)).pay("job").await? {
+                return wait_to_replay(context, job, &error, until).await;
             }
             let answer = client.job(id).await;
             heard(context, Paid::Call(job), &answer).await?;
@@ -91,6 +99,49 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId) -> Result<(), st
         }
         Err(error) => settle(context, job, Failure::call(&error, job.bucket)).await,
     }
+}
+
+/// Gives the job with a charge that covers its order, if that goes out at once. `None`: there is no room for it any more,
+/// and the job is planned again.
+async fn still_paid<'a>(
+    context: &Context,
+    job: &'a Job,
+    mut since: Since,
+) -> Result<Option<Cow<'a, Job>>, store::Error> {
+    let mut paid = Cow::Borrowed(job);
+    while !since.is_young() {
+        since = Since::now();
+        let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        let now = store::coverage::database_now(&mut conn).await?;
+        if let Some(renewed) = store::order::renew(&mut conn, &paid, now).await? {
+            tracing::info!("charged anew: the order took long to go out");
+            paid = Cow::Owned(renewed);
+            continue;
+        }
+        let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+        store::quota::refund(&mut tx, &paid).await?;
+        let why = "its charge grew old before the order went out, and there is no room for another".to_owned();
+        let back = Move::Planned { order: None, run_at: context.now(), kind: Some(ErrorKind::Throttled), why };
+        store::transition::advance(&mut tx, job, back, context.holder()).await?;
+        tx.commit().await.map_err(store::failed("commit an order that did not go out"))?;
+        return Ok(None);
+    }
+    Ok(Some(paid))
+}
+
+/// A Replay was refused, and whether that was because it runs cannot be asked for want of requests: it is tried once more
+/// when there are some. Until then nothing is submitted that may be under way.
+async fn wait_to_replay(
+    context: &Context,
+    job: &Job,
+    error: &impact::Error,
+    until: DateTime<Utc>,
+) -> Result<(), store::Error> {
+    let why = format!("{}; the hourly requests are spent, so that the job cannot be looked at", Chain(error));
+    tracing::warn!(error = why, %until, "Replay refused; to be tried again");
+    let back = Move::Planned { order: None, run_at: until, kind: Some(ErrorKind::Throttled), why };
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    store::transition::advance(&mut conn, job, back, context.holder()).await
 }
 
 /// Writes down what the answer to an order said of quota. An order that was taken is followed even where that fails.
@@ -211,7 +262,8 @@ async fn list(
     };
     let (from, to) = (job.submitted_at.unwrap_or(now) - LIST_MARGIN, now + LIST_MARGIN);
     let caller = context.caller(&job.account, Some(job.id));
-    let answer = context.client(&job.account).jobs(from + skew, to + skew, || caller.pay_again("jobs")).await;
+    let pay = |limits| async move { caller.pay_again("jobs", Paid::Call(job), limits).await.is_some() };
+    let answer = context.client(&job.account).jobs(from + skew, to + skew, pay).await;
     heard(context, Paid::Call(job), &answer).await?;
     match answer {
         Ok(answer) => {
@@ -290,7 +342,6 @@ struct Followed {
 async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), store::Error> {
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    store::quota::reopen(&mut tx, &job.account, job.bucket).await?;
     store::remote::remember(&mut tx, &job.account, &followed.id, &job.request).await?;
     let usual = store::batch::usual_duration(&mut tx, &job.export, &job.account).await?;
     let waiting = Move::Waiting {

@@ -38,7 +38,7 @@ fn stderr(output: &Output) -> &str {
 #[test]
 fn help() {
     let dir = StateDir::new();
-    let commands: [&[&str]; 19] = [
+    let commands: [&[&str]; 21] = [
         &[],
         &["run"],
         &["sync"],
@@ -47,6 +47,8 @@ fn help() {
         &["status"],
         &["backfill"],
         &["refresh"],
+        &["reload"],
+        &["explain"],
         &["jobs"],
         &["jobs", "list"],
         &["jobs", "show"],
@@ -179,7 +181,7 @@ async fn plan_has_the_keys_that_scripts_build_on() {
     let (dir, database) = (StateDir::new(), database().await);
     write_config(dir.path(), database.url());
     let plan = json(dir.path(), "plan");
-    assert_eq!(keys(&plan, &[]), words("generated_at accounts calls waiting backfills late"));
+    assert_eq!(keys(&plan, &[]), words("generated_at accounts calls waiting backfills late drops"));
     assert_eq!(keys(&plan, &["accounts"]), words("account paused buckets"));
     assert_eq!(keys(&plan, &["accounts", "buckets"]), words("bucket limit used remaining resets_at"));
     let call = "at account bucket action export program from_day to_day reason cost";
@@ -215,6 +217,50 @@ async fn plan_shows_what_a_changed_setting_would_do_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn plan_tells_what_is_kept_no_longer_before_it_goes() {
+    let (dir, database) = (StateDir::new(), database().await);
+    write_config(dir.path(), database.url());
+    assert_eq!(impact_mirror(dir.path(), &["migrate"]).status.code(), Some(0));
+    sqlx::raw_sql(
+        r"
+        insert into impact_mirror.account (name, persona, time_zone) values ('acme', 'brand', 'Etc/UTC');
+        insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
+        values ('actions', 'report_export', 'impact.actions', '26 hours', '[]');
+        insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket, request,
+            wanted_after, run_at, created_at)
+        values ('actions', 'acme', '2025-01-01', '2025-01-31', 'fresh', 'planned', 1, 'report_export', '{}', now(), now(), now());
+        insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id)
+        select 'actions', 'acme', '1000', day::date, 1500, now(), now(), 1
+        from generate_series(timestamp '2025-01-01', timestamp '2025-01-31', '1 day') day;
+        ",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let arguments = ["--json", "plan", "--with", "exports.actions.keep=60d"];
+    let view: Value = serde_json::from_slice(&impact_mirror(dir.path(), &arguments).stdout).unwrap();
+    assert_eq!(view["before"]["drops"], serde_json::json!([]));
+    assert_eq!(
+        keys(&view["after"], &["drops"]),
+        words("export account from_day to_day rows versions dropped_from dropped_by")
+    );
+    let drop = &view["after"]["drops"][0];
+    assert_eq!((drop["from_day"].as_str(), drop["to_day"].as_str()), (Some("2025-01-01"), Some("2025-01-31")));
+    assert_eq!(drop["rows"], 46_500);
+    let at: chrono::DateTime<chrono::Utc> = drop["dropped_from"].as_str().unwrap().parse().unwrap();
+    assert!(at > chrono::Utc::now() + chrono::TimeDelta::hours(23), "a day to think it over: {at}");
+    let text = impact_mirror(dir.path(), &["plan", "--with", "exports.actions.keep=60d"]);
+    assert!(stdout(&text).contains("46,500"), "{}", stdout(&text));
+
+    let file = dir.path().join("impact-mirror.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{config}keep = \"60d\"\n")).unwrap();
+    let text = impact_mirror(dir.path(), &["plan"]);
+    let said = stdout(&text);
+    assert!(said.starts_with("Kept no longer") && said.contains("2025-01-01..2025-01-31"), "{said}");
+}
+
+#[tokio::test]
 async fn status_has_the_keys_that_scripts_build_on() {
     let (dir, database) = (StateDir::new(), database().await);
     write_config(dir.path(), database.url());
@@ -238,14 +284,26 @@ async fn status_has_the_keys_that_scripts_build_on() {
         values ('actions', 'acme', '', '2026-01-02', now(), 2);
         insert into impact_mirror.export_account (export, account, max_window_days, max_window_why)
         values ('actions', 'acme', 7, 'too long');
+        insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256, file_bytes, target_hash,
+            rows_read, rows_inserted, warnings, started_at, committed_at)
+        values (1, 'actions', 'acme', '', '2026-01-03', '2026-01-03', '', 0, gen_random_uuid(), 100000, 100000,
+            array['truncated'], now(), now());
+        insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id)
+        values ('actions', 'acme', '', '2026-01-03', 100000, now(), now(), 1);
         "#,
     )
     .execute(database.pool())
     .await
     .unwrap();
     let status = json(dir.path(), "status");
-    assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed window_limits"));
+    assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed window_limits warnings"));
     assert_eq!(keys(&status, &["window_limits"]), words("export account max_window_days why learned_at"));
+    let warning =
+        "export kind loads load_id job_id account program from_day to_day rows_read records_processed rows_deleted";
+    assert_eq!(keys(&status, &["warnings"]), words(warning));
+    let text = impact_mirror(dir.path(), &["status"]);
+    let told = "! load 1 of actions may lack rows: the file has 100000 rows, just as many as a file may hold";
+    assert!(stdout(&text).contains(told), "{}", stdout(&text));
     let freshness = "export latest_day loaded_at age promised is_stale missing_cells failed_cells";
     assert_eq!(keys(&status, &["exports"]), words(freshness));
     assert_eq!(keys(&status, &["accounts"]), words("account paused paused_since"));

@@ -89,7 +89,8 @@ fn what_the_example_comments_out_is_the_default() {
             rest.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         })
     };
-    let exceptions = ["# auth_token", "# dir", "# state_dir", "# types", "# postback_secret"];
+    // There is no archive by default.
+    let exceptions = ["# url", "# keep", "# auth_token", "# dir", "# state_dir", "# types", "# postback_secret"];
     let (own, clicks) = EXAMPLE.split_once("# [exports.clicks]").unwrap();
     assert!(clicks.contains("clicks = true"));
     let spelt: Vec<String> = own
@@ -309,6 +310,14 @@ fn every_error_names_the_key_what_it_holds_and_what_is_allowed() {
             "exports.x_history is the name of the history of export x; choose another",
         ),
         (
+            format!("{BASE}\n[exports.x]\n{report}\n[exports.x_versions]\n{report}"),
+            "exports.x_versions is the name of the view of all versions of export x; choose another",
+        ),
+        (
+            format!("{BASE}\n[exports.x]\n{report}\n[exports.x_as_known]\n{report}"),
+            "exports.x_as_known is the name of the function over the versions of export x; choose another",
+        ),
+        (
             export("report = \"r\"\nsince = \"2026-01-01\"\naccounts = [\"acmee\"]"),
             "exports.x.accounts[0] holds \"acmee\"; allowed is an account of the configuration: acme, blog-eu, house",
         ),
@@ -336,6 +345,20 @@ fn every_error_names_the_key_what_it_holds_and_what_is_allowed() {
         (
             export("clicks = true\naccounts = [\"acme\"]\nsince = \"2026-01-01\"\nmax_window = \"2d\""),
             "exports.x.max_window holds \"2d\"; allowed is 1d, for clicks are exported day by day",
+        ),
+        (
+            base(
+                sid,
+                "account_sid = \"IRacme\"\nprograms = [1000]",
+                "[exports.x]\nclicks = true\naccounts = [\"acme\"]\nsince = \"2026-01-01\"\nprograms = [1000, 9]",
+            ),
+            "exports.x.programs names 9, not among accounts.acme.programs; add it there",
+        ),
+        (
+            export(
+                "report = \"r\"\naccounts = [\"acme\"]\nsince = \"2026-01-01\"\nper_program = false\nprograms = [1000]",
+            ),
+            "exports.x.programs names programs, but the export is not asked for per program; set per_program = true or take it away",
         ),
         (
             export("clicks = true\naccounts = [\"acme\"]\nsince = \"2026-01-01\"\nper_program = false"),
@@ -406,6 +429,22 @@ fn every_error_names_the_key_what_it_holds_and_what_is_allowed() {
         (
             with("on_type_conflict = \"drop\""),
             "exports.x.on_type_conflict holds \"drop\"; allowed is widen | quarantine",
+        ),
+        (with("result_format = \"xml\""), "exports.x.result_format holds \"xml\"; allowed is csv | json"),
+        (with("result_format = true"), "exports.x.result_format holds true; allowed is csv | json"),
+        (
+            with("params = { RESULT_FORMAT = \"JSON\" }"),
+            "exports.x.params.RESULT_FORMAT is set by `result_format` of the export; take it away",
+        ),
+        (
+            with("on_count_mismatch = \"fail\""),
+            "exports.x.on_count_mismatch holds \"fail\"; allowed is ignore | warn | refuse",
+        ),
+        (with("keep = \"1d\""), "exports.x.keep holds \"1d\"; allowed is a duration from 7d to 36500d"),
+        (with("keep = \"180h\""), "exports.x.keep holds \"180h\"; allowed is whole days as in 1095d"),
+        (
+            with("") + "\n[exports.x_p2026_05]\nreport = \"r\"\naccounts = [\"acme\"]\nsince = \"2026-01-01\"",
+            "exports.x_p2026_05 is the name of a partition of export x; choose another",
         ),
         (with("partition = \"year\""), "exports.x.partition holds \"year\"; allowed is none | month"),
         (
@@ -531,22 +570,10 @@ fn no_secret_is_ever_shown() {
 
 #[test]
 fn what_has_no_effect_yet_is_told() {
-    let lines = "report = \"r\"\nsince = \"2026-01-01\"\naccounts = [\"acme\"]\nhistory = true\npartition = \"month\"";
-    let text = base(
-        "url = \"embedded\"",
-        "url = \"embedded\"\ndistribution = \"citus\"",
-        "[archive]\nurl = \"s3://bucket/mirror\"\n",
-    );
+    let lines = "report = \"r\"\nsince = \"2026-01-01\"\naccounts = [\"acme\"]";
+    let text = base("url = \"embedded\"", "url = \"embedded\"\ndistribution = \"citus\"", "");
     let settings = check(&format!("{text}[exports.x]\n{lines}")).unwrap();
-    assert_eq!(
-        settings.not_yet(),
-        [
-            "database.distribution = \"citus\" has no effect in this version",
-            "[archive] has no effect in this version",
-            "exports.x.history = true has no effect in this version",
-            "exports.x.partition = \"month\" has no effect in this version",
-        ]
-    );
+    assert_eq!(settings.not_yet(), ["database.distribution = \"citus\" has no effect in this version",]);
 }
 
 #[test]

@@ -5,14 +5,26 @@ mod truth;
 /// A sandbox, a database and a configuration for one test.
 mod world;
 
+/// Result files in the archive: kept, pruned, loaded again.
+mod archive;
 /// Quota, and replicas that share it.
 mod budget;
 /// A configuration that changes between two starts.
 mod changes;
 /// What the bookkeeping refuses.
 mod constraints;
+/// Files whose number of rows is doubtful.
+mod counts;
 /// Results that do not arrive whole.
 mod downloads;
+/// What hints that a job has ended may cost.
+mod hints;
+/// Superseded versions of rows.
+mod history;
+/// Results in JSON, and the switch between the formats.
+mod json;
+/// What reaches the ledger, and when charges are too old.
+mod ledger;
 /// Orders whose reply is lost, remote jobs that die, results that are gone.
 mod orders;
 /// What lands, persona by persona, and what restates it.
@@ -25,6 +37,8 @@ mod refusals;
 mod replies;
 /// What re-reads teach: how often days change, and which are settled.
 mod rereads;
+/// How long rows are kept, and in which partitions.
+mod retention;
 /// The open questions about the real API, one answer at a time.
 mod switches;
 /// What is believed only as long as it is true: a charge, a file read before, a promise, a bucket.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use impact_mirror::account::AccountName;
-use impact_mirror::export::{Bucket, ExportName, ExportRequest, Program, Reason, Source, Window};
+use impact_mirror::export::{Bucket, ExportName, ExportRequest, Program, Reason, ResultFormat, Source, Window};
 use impact_mirror::job::{Job, JobState};
 use impact_mirror::plan::Wanted;
 use impact_mirror::retry::ErrorKind;
 use impact_mirror::store::job::{self, Step, Worker};
 use impact_mirror::store::transition::{self, Move, TryAgain};
-use impact_mirror::store::{self, load};
+use impact_mirror::store::{self, load, order};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::{Connection, PgConnection, Row};
@@ -130,7 +130,7 @@ impl World {
 
     async fn claim(&mut self, conn: &mut PgConnection, who: usize, before: &Stored) {
         let worker = &self.workers[who];
-        let mut claimed = job::claim_planned(conn, worker, Utc::now()).await.unwrap();
+        let mut claimed = order::claim(conn, worker, Utc::now()).await.unwrap();
         self.orders += i64::from(claimed.is_some());
         for step in [Step::Recover, Step::Poll, Step::Load] {
             if claimed.is_none() {
@@ -222,7 +222,13 @@ fn wanted() -> Wanted {
         reason: Reason::Fresh,
         priority: 0,
         bucket: Bucket::ClickExport,
-        request: ExportRequest { source: Source::Clicks, program, window, params: [].into() },
+        request: ExportRequest {
+            source: Source::Clicks,
+            program,
+            window,
+            params: [].into(),
+            format: ResultFormat::Csv,
+        },
         replay_of: None,
         cost: 1,
         wanted_after: Utc::now(),

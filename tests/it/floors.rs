@@ -13,7 +13,23 @@ const FLOORS: [(u32, &[&str]); 8] = [
     (3, &["scheduler", "worker"]),
     (2, &["impact", "store", "mirror", "spool", "archive", "embedded"]),
     (1, &["job", "plan", "config"]),
-    (0, &["account", "column", "export", "figures", "retry", "clock", "metrics", "error_chain", "pulse", "wake"]),
+    (
+        0,
+        &[
+            "account",
+            "column",
+            "doubt",
+            "export",
+            "figures",
+            "json",
+            "retry",
+            "clock",
+            "metrics",
+            "error_chain",
+            "pulse",
+            "wake",
+        ],
+    ),
 ];
 
 fn floor(module: &str) -> Option<u32> {

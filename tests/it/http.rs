@@ -265,6 +265,7 @@ async fn the_metrics_say_what_the_views_say() {
         ("impact_mirror_export_age_seconds{export=\"payouts\"}", None),
         ("impact_mirror_export_promised_seconds{export=\"actions\"}", Some(93_600.0)),
         ("impact_mirror_cells_failed{export=\"payouts\"}", Some(1.0)),
+        ("impact_mirror_load_warnings{export=\"actions\",kind=\"truncated\"}", Some(0.0)),
         ("impact_mirror_jobs{state=\"waiting\"}", Some(1.0)),
         ("impact_mirror_jobs{state=\"loaded\"}", Some(0.0)),
         ("impact_mirror_account_is_paused{account=\"blog\"}", Some(1.0)),
@@ -275,6 +276,32 @@ async fn the_metrics_say_what_the_views_say() {
     }
     assert!(value("impact_mirror_export_age_seconds{export=\"actions\"}").is_some_and(|age| age < 60.0));
     assert!(value(metrics::PROCESS_START.name).is_some_and(|at| at > 1_700_000_000.0));
+}
+
+#[tokio::test]
+async fn a_doubtful_load_is_told_while_its_rows_stand() {
+    const DOUBTFUL: &str = "
+        insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256, file_bytes, target_hash,
+            rows_read, rows_inserted, records_processed, warnings, started_at, committed_at)
+        values (2, 'actions', 'acme', '1000', (now() at time zone 'utc')::date - 1, (now() at time zone 'utc')::date - 1, '', 0,
+            gen_random_uuid(), 7, 7, 9, array['count_mismatch'], now(), now())";
+    let face = Face::new().await;
+    face.run(SMALL_STATE).await;
+    face.run(DOUBTFUL).await;
+    let page = steady(&face.get("/").await.text().await.unwrap());
+    for words in [
+        "4 things are wrong",
+        "The rows of actions of YESTERDAY may not be all",
+        "Load 1: the file has 7 rows, and impact.com speaks of 9.",
+        "impact-mirror refresh actions --from YESTERDAY --to YESTERDAY",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let metrics = face.get("/metrics").await.text().await.unwrap();
+    assert!(
+        metrics.contains("\nimpact_mirror_load_warnings{export=\"actions\",kind=\"count_mismatch\"} 1\n"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]

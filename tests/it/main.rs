@@ -4,6 +4,8 @@
 /// What the other tests stand on: a database, a place for state, a running daemon.
 mod support;
 
+/// The archive: a directory, a bucket, and the commands that read it.
+mod archive;
 /// The command line: helps, exit codes, JSON.
 mod cli;
 /// The configuration: what is taken and what is refused.
@@ -24,6 +26,8 @@ mod impact;
 mod ledger;
 /// The loader, on a real Postgres.
 mod mirror;
+/// What a planning pass reads.
+mod planning;
 /// Postbacks: who is heard, what it leads to, and what does no harm.
 mod postback;
 /// The real process, killed, stopped, frozen and cut off, and started again.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use impact_mirror::account::AccountName;
-use impact_mirror::column::{ColumnKind, OnTypeConflict};
-use impact_mirror::export::{ExportName, LockRule, Program, Window};
+use impact_mirror::column::{ColumnKind, OnTypeConflict, Partition};
+use impact_mirror::error_chain::Chain;
+use impact_mirror::export::{ExportName, LockRule, Program, ResultFormat, Window};
 use impact_mirror::mirror::{self, Error, Report, Target};
 use impact_mirror::retry::ErrorKind;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -19,9 +20,13 @@ use tempfile::TempDir;
 use crate::support::database::{TestDatabase, migrated};
 
 mod columns;
+mod faithful;
+mod history;
+mod json;
 mod locks;
 mod malformed;
 mod merging;
+mod partitions;
 mod rubble;
 mod types;
 
@@ -43,8 +48,17 @@ struct Mirror {
     key: Vec<String>,
     date_column: Option<String>,
     configured: BTreeMap<String, ColumnKind>,
+    typed_by_user: BTreeSet<String>,
     metadata: BTreeMap<String, ColumnKind>,
     on_type_conflict: OnTypeConflict,
+    partition: Partition,
+    /// The format of the next file.
+    format: ResultFormat,
+    history: bool,
+    /// The load whose file the next one reads again, as from the archive.
+    reload_of: Option<i64>,
+    /// Whether the next load writes all rows, as a reload does.
+    reloads_all: bool,
     /// What tells that a row is locked.
     lock_rule: Option<LockRule>,
     /// The days that were locked after the last load.
@@ -78,8 +92,14 @@ impl Mirror {
             key: Vec::new(),
             date_column: None,
             configured: BTreeMap::new(),
+            typed_by_user: BTreeSet::new(),
             metadata: BTreeMap::new(),
             on_type_conflict: OnTypeConflict::Widen,
+            partition: Partition::None,
+            format: ResultFormat::Csv,
+            history: false,
+            reload_of: None,
+            reloads_all: false,
             lock_rule: None,
             locked: BTreeSet::new(),
         }
@@ -110,8 +130,14 @@ impl Mirror {
             key: self.key.clone(),
             date_column: self.date_column.clone(),
             configured: self.configured.clone(),
+            typed_by_user: self.typed_by_user.clone(),
             metadata: self.metadata.clone(),
             on_type_conflict: self.on_type_conflict,
+            partition: self.partition,
+            format: self.format,
+            history: self.history,
+            reload_of: None,
+            reloads_all: false,
             lock_rule: self.lock_rule.clone(),
             locked: BTreeSet::new(),
         }
@@ -119,7 +145,7 @@ impl Mirror {
 
     /// Loads and commits, and checks what must hold for every load.
     async fn load(&mut self, csv: impl AsRef<[u8]>) -> Report {
-        self.try_load(csv).await.unwrap_or_else(|error| panic!("{}", impact_mirror::error_chain::Chain(&error)))
+        self.try_load(csv).await.unwrap_or_else(|error| panic!("{}", Chain(&error)))
     }
 
     async fn try_load(&mut self, csv: impl AsRef<[u8]>) -> Result<Report, Error> {
@@ -130,8 +156,8 @@ impl Mirror {
         let load_id: i64 = sqlx::query_scalar(
             "with job as (
                  insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket,
-                     request, wanted_after, run_at, created_at, finished_at)
-                 values ($1, $2, $4, $5, 'manual', 'cancelled', 0, 'report_export', '{}', $6, $6, $6, $6)
+                     request, wanted_after, run_at, created_at, finished_at, reload_of)
+                 values ($1, $2, $4, $5, 'manual', 'cancelled', 0, 'report_export', '{}', $6, $6, $6, $6, $7)
                  returning id)
              insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256,
                  file_bytes, target_hash, started_at, committed_at)
@@ -144,6 +170,7 @@ impl Mirror {
         .bind(self.window.from())
         .bind(self.window.to())
         .bind(self.now)
+        .bind(self.reload_of)
         .fetch_one(&mut *tx)
         .await
         .unwrap();
@@ -157,17 +184,25 @@ impl Mirror {
             key: &self.key,
             date_column: self.date_column.as_deref(),
             configured: &self.configured,
+            typed_by_user: &self.typed_by_user,
             metadata: &self.metadata,
             on_type_conflict: self.on_type_conflict,
+            partition: self.partition,
+            history: self.history,
         };
-        let report = mirror::load(&mut tx, &file, &target, load_id, self.now).await?;
+        let report = if self.reloads_all {
+            mirror::reload(&mut tx, &file, self.format, &target, load_id, self.now).await?
+        } else {
+            mirror::load(&mut tx, &file, self.format, &target, load_id, self.now).await?
+        };
         self.locked = match &self.lock_rule {
             Some(rule) => mirror::locked_days(&mut tx, &target, rule, self.now).await?,
             None => BTreeSet::new(),
         };
         sqlx::query(
             "update impact_mirror.load
-             set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_unchanged = $5, rows_rejected = $6
+             set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_unchanged = $5, rows_rejected = $6,
+                 rows_deleted = $7
              where id = $1",
         )
         .bind(load_id)
@@ -176,6 +211,7 @@ impl Mirror {
         .bind(i64::try_from(report.rows_updated).unwrap())
         .bind(i64::try_from(report.rows_unchanged).unwrap())
         .bind(i64::try_from(report.rows_rejected).unwrap())
+        .bind(i64::try_from(report.rows_deleted).unwrap())
         .execute(&mut *tx)
         .await
         .unwrap();

@@ -1,6 +1,7 @@
 //! Restarts of the real process: killed, stopped, frozen, cut off from its database. A sandbox in this process is the
 //! witness: every window is ordered once, and at the end the tables hold its truth.
 
+mod archive;
 mod connections;
 mod embedded;
 mod frozen;
@@ -9,10 +10,12 @@ mod killed;
 mod schedule;
 mod stopped;
 mod sync;
+mod upgraded;
 
 use std::time::Duration;
 
 use impact_mirror::sandbox::FaultKind;
+use sqlx::Connection as _;
 
 use crate::support::daemon::{Mirrored, Scene, Wishes, still};
 

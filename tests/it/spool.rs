@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use impact_mirror::error_chain::Chain;
+use impact_mirror::export::ResultFormat;
 use impact_mirror::retry::ErrorKind;
 use impact_mirror::spool::{Error, FileKind, Spool, SpoolFile};
 use sha2::{Digest as _, Sha256};
@@ -23,7 +25,16 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 async fn spooled(spool: &Spool, bytes: &[u8], expected_bytes: Option<u64>) -> Result<SpoolFile, Error> {
-    let mut writer = spool.writer(1).await.unwrap();
+    spooled_as(ResultFormat::Csv, spool, bytes, expected_bytes).await
+}
+
+async fn spooled_as(
+    format: ResultFormat,
+    spool: &Spool,
+    bytes: &[u8],
+    expected_bytes: Option<u64>,
+) -> Result<SpoolFile, Error> {
+    let mut writer = spool.writer(1, format).await.unwrap();
     for chunk in bytes.chunks(3) {
         writer.write(chunk).await.unwrap();
     }
@@ -46,7 +57,7 @@ async fn a_file_is_counted_hashed_and_removed_when_dropped() {
 #[tokio::test]
 async fn a_file_given_up_half_way_is_removed() {
     let (dir, spool) = spool();
-    let mut writer = spool.writer(1).await.unwrap();
+    let mut writer = spool.writer(1, ResultFormat::Csv).await.unwrap();
     writer.write(b"a,b\n").await.unwrap();
     drop(writer);
     assert!(names(dir.path()).is_empty());
@@ -59,6 +70,47 @@ async fn a_wrong_length_is_refused() {
         let error = spooled(&spool, b"a,b\n1,2\n", Some(expected)).await.unwrap_err();
         assert!(matches!(error, Error::WrongLength { got: 8, .. }), "{error}");
         assert_eq!(error.kind(), ErrorKind::Transient);
+        assert!(names(dir.path()).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_json_of_a_result_is_taken_in_all_its_shapes() {
+    for file in
+        ["", "[]", "null", "{}", "{\"Records\":[{\"A\":\"\\\"]\"}]}\n", "\u{feff}{\"@page\":\"1\",\"Clicks\":[{}]}"]
+    {
+        let (_dir, spool) = spool();
+        let spooled = spooled_as(ResultFormat::Json, &spool, file.as_bytes(), None).await;
+        assert!(spooled.is_ok(), "{file}: {spooled:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_json_of_a_result_is_refused_and_told() {
+    for (file, told) in [
+        ("<html>502</html>", "the result file is an HTML page and not JSON; it begins \"<html>502</html>\""),
+        ("<?xml version='1.0'?><x/>", "the result file is XML and not JSON; it begins \"<?xml version='1.0'?><x/>\""),
+        ("A,B\n1,2\n", "the result file is CSV or another text and not JSON; it begins \"A,B1,2\""),
+        (
+            "{\"Records\":[{\"A\":1},{\"A\"",
+            "the result file is not the JSON of a result; it begins \"{\\\"Records\\\":[{\\\"A\\\":1},{\\\"A\\\"\": \
+             it is cut off after 24 bytes, behind 1 whole records",
+        ),
+        (
+            "[{}]\n{}",
+            "the result file is not the JSON of a result; it begins \"[{}]{}\": \
+             byte 5 is '{', where the end of the file should be",
+        ),
+        (
+            "{\"Status\":\"ERROR\",\"Message\":\"no\"}",
+            "the result file is not the JSON of a result; it begins \"{\\\"Status\\\":\\\"ERROR\\\",\\\"Message\\\":\\\"no\\\"}\": \
+             it says that the export failed: no",
+        ),
+    ] {
+        let (dir, spool) = spool();
+        let error = spooled_as(ResultFormat::Json, &spool, file.as_bytes(), None).await.unwrap_err();
+        assert_eq!(Chain(&error).to_string(), told);
+        assert_eq!(error.kind(), ErrorKind::BadFile);
         assert!(names(dir.path()).is_empty());
     }
 }
@@ -83,6 +135,8 @@ async fn what_cannot_be_csv_is_refused_and_shown() {
         assert!(names(dir.path()).is_empty());
     }
     let (_dir, spool) = spool();
+    let error = spooled(&spool, b"[]", None).await.unwrap_err();
+    assert_eq!(error.to_string(), "the result file is JSON and not CSV; it begins \"[]\"");
     let error = spooled(&spool, "<html>\u{1b}[31m".repeat(99).as_bytes(), None).await.unwrap_err();
     let Error::NotAFile { head, .. } = error else { panic!("{error}") };
     assert!(head.starts_with("<html>[31m<html>") && head.chars().count() == 80, "{head}");
@@ -104,7 +158,7 @@ async fn a_sweep_takes_leftovers_and_nothing_else() {
     for name in [leftover(1), leftover(2), "1-notours.spool".to_owned(), "notes.txt".to_owned()] {
         fs::write(dir.path().join(name), "x").unwrap();
     }
-    let mut writer = spool.writer(1).await.unwrap();
+    let mut writer = spool.writer(1, ResultFormat::Csv).await.unwrap();
     let finished = spooled(&spool, b"a\n", None).await.unwrap();
     let other_process = Spool::open(dir.path()).unwrap();
 

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::account::AccountName;
+use crate::app::retention::Drop;
 use crate::export::ExportName;
 use crate::plan::{BackfillEnd, Forecast, Late, Wanted};
 use crate::store;
@@ -18,6 +19,8 @@ pub(super) struct View {
     pub late: Vec<Late>,
     pub quota: Vec<store::status::Quota>,
     pub undiscovered: Vec<ExportName>,
+    /// What is kept no longer, or soon.
+    pub drops: Vec<Drop>,
     accounts: Vec<AccountName>,
     paused: Vec<store::account::Paused>,
 }
@@ -39,7 +42,11 @@ impl View {
             late.append(&mut forecast.late);
         }
         calls.sort_by_key(|one| one.expected_at);
-        Self { now, calls, waiting, backfills, late, quota, undiscovered, accounts, paused }
+        Self { now, calls, waiting, backfills, late, quota, undiscovered, drops: Vec::new(), accounts, paused }
+    }
+
+    pub fn with_drops(self, drops: Vec<Drop>) -> Self {
+        Self { drops, ..self }
     }
 
     pub fn json(&self) -> Value {
@@ -49,7 +56,7 @@ impl View {
         let late: Vec<Value> = self.late.iter().map(is_late).collect();
         let accounts: Vec<Value> = self.accounts.iter().map(|account| self.account(account)).collect();
         json!({"generated_at": self.now, "accounts": accounts, "calls": calls, "waiting": waiting,
-               "backfills": backfills, "late": late})
+               "backfills": backfills, "late": late, "drops": self.drops})
     }
 
     fn account(&self, account: &AccountName) -> Value {

@@ -37,6 +37,7 @@ pub(super) fn print(view: &View, length: Length) {
     for export in &view.undiscovered {
         say!("{export}: its programs are not known yet; run or sync finds them\n");
     }
+    print_drops(view);
     if view.calls.is_empty() && view.waiting.is_empty() {
         say!("Nothing is due in the next 24 hours.\n");
     }
@@ -104,6 +105,29 @@ fn print_calls(view: &View, shown: usize) {
         print_rest(groups.len(), shown);
         say!("  --all has them one by one");
     }
+    say!();
+}
+
+fn print_drops(view: &View) {
+    if view.drops.is_empty() {
+        return;
+    }
+    say!(
+        "Kept no longer (exports.NAME.keep), now or within 31 days; the rows go at the next round of housekeeping or sync after:"
+    );
+    let mut table = Table::new(&["export", "account", "days", ">rows", ">versions", "go from", "to"]);
+    for one in &view.drops {
+        table.row(vec![
+            one.export.to_string(),
+            one.account.to_string(),
+            format!("{}..{}", one.from_day, one.to_day),
+            thousands(one.rows),
+            thousands(one.versions),
+            moment(one.dropped_from),
+            moment(one.dropped_by),
+        ]);
+    }
+    say_as_is!("{table}");
     say!();
 }
 
@@ -206,6 +230,10 @@ pub(super) fn compare(before: &View, after: &View, changes: &[String]) {
     }
     table.row(both("windows waiting longer".to_owned(), &|view| count(view.waiting.len())));
     table.row(both("newest days read late".to_owned(), &|view| count(view.late.len())));
+    let rows = |view: &View| thousands(view.drops.iter().map(|one| one.rows).sum());
+    if !before.drops.is_empty() || !after.drops.is_empty() {
+        table.row(both("rows kept no longer, now or within 31 days".to_owned(), &rows));
+    }
     let ends = |view: &View| {
         view.backfills.iter().map(|one| (format!("{} on {}", one.export, one.account), one.done_on)).collect()
     };

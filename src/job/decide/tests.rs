@@ -1,6 +1,6 @@
 use super::*;
 use crate::account::AccountName;
-use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Source, Window};
+use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, ResultFormat, Source, Window};
 use crate::job::{JobId, JobState};
 
 const POLICY: PollPolicy =
@@ -28,6 +28,7 @@ fn job() -> Job {
             program: Program::new("1000"),
             window: Window::day(day),
             params: std::collections::BTreeMap::new(),
+            format: ResultFormat::Csv,
         },
         wanted_after: at("2026-05-02T04:00:00Z"),
         replay_of: None,
@@ -42,6 +43,7 @@ fn job() -> Job {
         submitted_remote_at: Some(at("2026-05-02T10:00:00Z")),
         as_of: None,
         records_processed: None,
+        reload_of: None,
     }
 }
 

@@ -1,40 +1,50 @@
-//! The statements of a merge. All comparing happens among temporary tables; the mirrored table is only read by window and
-//! key, inserted into and deleted from.
+//! The statements of a merge. What differs is found out outside Postgres, so that the mirrored table is read by window, key and
+//! place only, and nothing that stays as it is comes near a temporary table.
+//!
+//! A place is table, `ctid` and day: as long as the transaction lasts, a row that others change has another one.
 
 use std::fmt::Write;
 
-use super::{STAGING, Table, WINDOW, identifier, list, sums};
+use super::{Table, identifier, list, literal};
 use crate::column::ColumnKind;
+use crate::export::Window;
+use crate::mirror::Writes;
 use crate::mirror::layout::Layout;
 
-const STAGED: &str = "pg_temp.impact_mirror_staged";
-const STANDING: &str = "pg_temp.impact_mirror_standing";
-const KEPT: &str = "pg_temp.impact_mirror_kept";
-const DUPLICATE: &str = "pg_temp.impact_mirror_duplicate";
-const TODO: &str = "pg_temp.impact_mirror_todo";
-const GONE: &str = "pg_temp.impact_mirror_gone";
+pub(super) const CHANGED: &str = "pg_temp.impact_mirror_changed";
+pub(super) const GONE: &str = "pg_temp.impact_mirror_gone";
+
+/// The row `m` whose place the changed row `s` takes. The day leads to its partition.
+pub(super) const AT_OLD_PLACE: &str = "m.tableoid = s._old_table and m.ctid = s._old_tid and m._day = s._old_day";
+
+/// The row `m` that goes from its place `g`.
+const AT_GONE_PLACE: &str = "m.tableoid = g._table and m.ctid = g._tid and m._day = g._day";
+
+/// What is done with rows while they are deleted.
+pub(in crate::mirror) struct KeptOfGone {
+    /// The columns of the row `m` that it takes.
+    pub returning: String,
+    /// A part of a WITH clause that reads them from `gone`.
+    pub kept: String,
+}
+
+/// What stands behind the columns of the file in the table of changed rows.
+pub(in crate::mirror) const CHANGED_LINEAGE: [&str; 6] =
+    ["_day", "_row_hash", "_line", "_old_table", "_old_tid", "_old_day"];
 
 /// Removes the temporary tables of an earlier load in the same transaction.
-pub(in crate::mirror) const DROP_TEMPORARY: &str = "drop table if exists pg_temp.impact_mirror_staged, \
-    pg_temp.impact_mirror_standing, pg_temp.impact_mirror_kept, pg_temp.impact_mirror_duplicate, \
-    pg_temp.impact_mirror_todo, pg_temp.impact_mirror_gone";
+pub(in crate::mirror) const DROP_TEMPORARY: &str =
+    "drop table if exists pg_temp.impact_mirror_changed, pg_temp.impact_mirror_gone";
 
-/// Lets the planner know how many rows it deals with.
-pub(in crate::mirror) const ANALYZE: &str =
-    "analyze pg_temp.impact_mirror_staged, pg_temp.impact_mirror_standing, pg_temp.impact_mirror_kept";
+/// Spares this transaction compiled expressions, which cost more than they save here.
+pub(in crate::mirror) const PREPARE: &str = "set local jit = off";
 
-/// The rest of duplicate records behind line $1: line, the line that stands, offset and length.
-pub(in crate::mirror) const NEXT_DUPLICATES: &str = "select _line, _first_line, _offset, _length \
-    from pg_temp.impact_mirror_duplicate where _line > $1 order by _line limit 500";
+/// Creates the temporary table of places of rows that go.
+pub(in crate::mirror) const CREATE_GONE: &str =
+    "create temporary table impact_mirror_gone (_table oid, _tid tid, _day date) on commit drop";
 
-pub(in crate::mirror) const DELETE_DUPLICATES: &str = "delete from pg_temp.impact_mirror_staged \
-    where _line in (select _line from pg_temp.impact_mirror_duplicate)";
-
-/// How many rows are new, changed and gone.
-pub(in crate::mirror) const COUNT: &str = "select \
-    (select count(*) from pg_temp.impact_mirror_todo where not _known), \
-    (select count(*) from pg_temp.impact_mirror_todo where _known), \
-    (select count(*) from pg_temp.impact_mirror_gone)";
+pub(in crate::mirror) const COPY_GONE: &str =
+    "copy pg_temp.impact_mirror_gone (_table, _tid, _day) from stdin (format binary)";
 
 /// The statements for one table and one file.
 pub(in crate::mirror) struct Merge<'a> {
@@ -61,164 +71,134 @@ impl<'a> Merge<'a> {
         self.numbers.iter().map(|(name, _)| *name).collect()
     }
 
-    /// All mirrored columns with their types: those the file lacks are staged as NULL.
+    /// All mirrored columns with their types: those the file lacks become NULL.
     fn columns(&self) -> impl Iterator<Item = (&'a str, ColumnKind)> {
         let file = self.layout.columns.iter().map(|column| (column.name.as_str(), column.kind()));
         file.chain(self.layout.others.iter().map(|(name, kind)| (name.as_str(), *kind)))
     }
 
-    fn key_columns(&self) -> impl Iterator<Item = (&'a str, ColumnKind)> {
-        self.layout.key.iter().map(|index| {
-            let column = &self.layout.columns[*index];
-            (column.name.as_str(), column.kind())
-        })
+    /// The types of the key's columns, in their order.
+    pub fn key_kinds(&self) -> Vec<ColumnKind> {
+        self.layout.key.iter().map(|index| self.layout.columns[*index].kind()).collect()
     }
 
-    /// Creates the temporary tables.
-    pub fn create_temporary(&self) -> [String; 6] {
-        let staged = definitions(self.columns());
-        let standing = definitions(self.key_columns().chain(self.numbers.iter().copied()));
-        let kept = definitions(self.key_columns());
-        [
-            format!(
-                "create temporary table impact_mirror_staged ({staged}_day date, _row_hash uuid, _line bigint, \
-                 _offset bigint, _length bigint) on commit drop"
-            ),
-            format!(
-                "create temporary table impact_mirror_standing ({standing}_day date, _row_hash uuid, \
-                 _load_id bigint, _line bigint, _in_window boolean) on commit drop"
-            ),
-            format!("create temporary table impact_mirror_kept ({kept}_kept boolean default true) on commit drop"),
-            "create temporary table impact_mirror_duplicate (_line bigint, _first_line bigint, _offset bigint, \
-             _length bigint) on commit drop"
-                .to_owned(),
-            "create temporary table impact_mirror_todo (_line bigint, _known boolean) on commit drop".to_owned(),
-            "create temporary table impact_mirror_gone (_load_id bigint, _line bigint) on commit drop".to_owned(),
-        ]
-    }
-
-    pub fn copy_staged(&self) -> String {
-        let columns = self.layout.columns.iter().map(|column| column.name.as_str()).chain(STAGING);
-        format!("copy {STAGED} ({}) from stdin (format binary)", list(columns))
-    }
-
-    pub fn copy_kept(&self) -> String {
-        format!("copy {KEPT} ({}) from stdin (format binary)", list(self.key.iter().copied()))
-    }
-
-    /// Finds the records whose key stands in the file before.
-    pub fn find_duplicates(&self) -> String {
-        let key = list(self.key.iter().copied());
+    /// Gives the key, hash and place of each row of the window.
+    pub fn copy_window(&self, account: &str, program: &str, window: Window) -> String {
+        let key = self.key.iter().fold(String::new(), |text, name| text + &identifier(name) + ", ");
         format!(
-            "insert into {DUPLICATE} \
-             select s._line, f._first_line, s._offset, s._length from {STAGED} s \
-             join (select {key}, min(_line) as _first_line from {STAGED} group by {key} having count(*) > 1) f \
-             using ({key}) where s._line > f._first_line"
-        )
-    }
-
-    /// Takes down the rows of the window.
-    pub fn note_standing(&self) -> String {
-        let columns = self.standing_columns();
-        format!(
-            "insert into {STANDING} ({columns}_day, _row_hash, _load_id, _line, _in_window) \
-             select {columns}_day, _row_hash, _load_id, _line, true from {} where {WINDOW}",
-            self.table.qualified
-        )
-    }
-
-    /// Takes down the rows of other windows of account $1 that have a key of the file.
-    pub fn note_moved(&self) -> String {
-        let columns = self.standing_columns();
-        let key = list(self.key.iter().copied());
-        let staged_key = qualified_list("s", &self.key);
-        format!(
-            "with k as (select {staged_key} from {STAGED} s left join {STANDING} p on {same} where p._line is null) \
-             insert into {STANDING} ({columns}_day, _row_hash, _load_id, _line, _in_window) \
-             select {columns}_day, _row_hash, _load_id, _line, false from {} \
-             where _account = $1 and ({key}) in (select {key} from k)",
+            "copy (select {key}_row_hash, _day, tableoid, ctid from {} where _account = {} and _program = {} \
+             and _day between '{}' and '{}') to stdout (format binary)",
             self.table.qualified,
-            same = self.same_key("s", "p"),
+            literal(account),
+            literal(program),
+            window.from(),
+            window.to(),
         )
     }
 
-    /// Finds the rows to write: new ones and changed ones.
-    pub fn find_todo(&self) -> String {
-        if self.key.is_empty() {
-            return format!(
-                "insert into {TODO} select s._line, false from {} s left join {} p using (_row_hash, _day, _ordinal) \
-                 where p._line is null",
-                ordinals(STAGED, "_line"),
-                ordinals(STANDING, "_load_id, _line")
-            );
-        }
+    /// Creates the temporary table of changed rows.
+    pub fn create_changed(&self) -> String {
+        let columns = self
+            .columns()
+            .fold(String::new(), |text, (name, kind)| text + &identifier(name) + " " + kind.as_str() + ", ");
         format!(
-            "insert into {TODO} select s._line, p._line is not null from {STAGED} s left join {STANDING} p on {} \
-             where p._line is null or p._row_hash <> s._row_hash or p._day <> s._day or not p._in_window",
-            self.same_key("s", "p")
+            "create temporary table impact_mirror_changed ({columns}_day date, _row_hash uuid, _line bigint, _old_table oid, \
+             _old_tid tid, _old_day date, _has_moved boolean not null default false) on commit drop"
         )
     }
 
-    /// Finds the rows that the window no longer has.
-    pub fn find_gone(&self) -> String {
-        if self.key.is_empty() {
-            return format!(
-                "insert into {GONE} select p._load_id, p._line from {} p left join {} s \
-                 using (_row_hash, _day, _ordinal) where s._line is null",
-                ordinals(STANDING, "_load_id, _line"),
-                ordinals(STAGED, "_line")
-            );
-        }
+    pub fn copy_changed(&self) -> String {
+        let columns = self.layout.columns.iter().map(|column| column.name.as_str()).chain(CHANGED_LINEAGE);
+        format!("copy {CHANGED} ({}) from stdin (format binary)", list(columns))
+    }
+
+    /// Lets the planner know how many new keys it looks for.
+    pub fn analyze_changed(&self) -> String {
+        format!("analyze {CHANGED} ({}, _old_tid)", list(self.key.iter().copied()))
+    }
+
+    /// Notes which new records have a key that stands in another window of account $1.
+    pub fn note_moved(&self) -> String {
         format!(
-            "insert into {GONE} select p._load_id, p._line from {STANDING} p left join {STAGED} s on {} \
-             left join {KEPT} k on {} where s._line is null and k._kept is null and p._in_window",
-            self.same_key("s", "p"),
-            self.same_key("k", "p")
+            "update {CHANGED} s set _old_table = m.tableoid, _old_tid = m.ctid, _old_day = m._day, _has_moved = true \
+             from {} m where s._old_tid is null and m._account = $1 and {}",
+            self.table.qualified,
+            self.same_key("m", "s"),
         )
     }
 
-    /// For each number: in how many written rows it differs, and its sum over the window before.
-    pub fn restated(&self) -> String {
-        let same = if self.key.is_empty() { "false".to_owned() } else { self.same_key("s", "p") };
-        let changed: Vec<_> = self
-            .numbers
-            .iter()
-            .map(|(name, _)| {
-                let name = identifier(name);
-                format!("count(*) filter (where s.{name} is distinct from p.{name})")
-            })
+    /// For each number: in how many written rows it differs; sum and count of the values that they replace in the window; and
+    /// of those they bring.
+    pub fn figures_of_changed(&self) -> String {
+        format!(
+            "select {}, {}, {}, {}, {} from {CHANGED} s left join {} m on {}",
+            self.each("bigint", |n| format!("count(*) filter (where s.{n} is distinct from m.{n})")),
+            self.each("text", |n| format!("(sum(m.{n}) filter (where not s._has_moved))::text")),
+            self.each("bigint", |n| format!("count(m.{n}) filter (where not s._has_moved)")),
+            self.each("text", |n| format!("sum(s.{n})::text")),
+            self.each("bigint", |n| format!("count(s.{n})")),
+            self.table.qualified,
+            AT_OLD_PLACE,
+        )
+    }
+
+    /// Deletes what is gone; says how many rows, and for each number the sum and the count of the values that went. `kept` is what
+    /// has to be done with the columns `returning` of the rows `gone`.
+    pub fn delete_gone(&self, kept: Option<&KeptOfGone>) -> String {
+        let numbers = || self.numbers.iter().map(|(name, _)| *name);
+        let (returning, kept) = match kept {
+            Some(KeptOfGone { returning, kept }) => (returning.clone(), format!(", {kept}")),
+            None if self.numbers.is_empty() => ("null".to_owned(), String::new()),
+            None => (qualified_list("m", &numbers().collect::<Vec<_>>()), String::new()),
+        };
+        format!(
+            "with gone as (delete from {} m using {GONE} g where {AT_GONE_PLACE} returning {returning}){kept} \
+             select count(*), {}, {} from gone m",
+            self.table.qualified,
+            self.each("text", |n| format!("sum(m.{n})::text")),
+            self.each("bigint", |n| format!("count(m.{n})")),
+        )
+    }
+
+    /// Moves the rows that stand under another day to the day of the file, to be written there: where the table is partitioned, no
+    /// index knows a key of another day. The hash of none makes sure that they differ.
+    pub fn move_known(&self) -> String {
+        format!(
+            "update {} m set _day = s._day, _row_hash = '00000000-0000-0000-0000-000000000000' \
+             from {CHANGED} s where {AT_OLD_PLACE} and s._old_day <> s._day",
+            self.table.qualified,
+        )
+    }
+
+    /// Writes the rows that take another's place, where no key would find it, as load $1 at time $2.
+    pub fn write_known(&self) -> String {
+        let set: Vec<_> = self
+            .columns()
+            .map(|(name, _)| name)
+            .chain(["_row_hash", "_line"])
+            .map(|name| format!("{0} = s.{0}", identifier(name)))
             .collect();
-        let gone: Vec<_> = self.numbers.iter().map(|(name, _)| format!("count(p.{})", identifier(name))).collect();
         format!(
-            "select (select array[{}] from {TODO} d join {STAGED} s on s._line = d._line left join {STANDING} p on {same}), \
-             (select array[{}] from {GONE} g join {STANDING} p on p._load_id = g._load_id and p._line = g._line), \
-             (select array[{}] from {STANDING} where _in_window)",
-            changed.join(", "),
-            gone.join(", "),
-            sums(&self.numbers()),
-        )
-    }
-
-    pub fn delete_gone(&self) -> String {
-        format!(
-            "with g as (select _load_id, _line from {GONE}) delete from {} where {WINDOW} \
-             and (_load_id, _line) in (select _load_id, _line from g)",
-            self.table.qualified
+            "update {} m set {}, _load_id = $1, _changed_at = $2 from {CHANGED} s where {AT_OLD_PLACE}",
+            self.table.qualified,
+            set.join(", ")
         )
     }
 
     /// Writes new and changed rows as account $1, program $2, load $3 at time $4.
-    pub fn write_todo(&self) -> String {
+    pub fn write_changed(&self, writes: Writes) -> String {
         let names: Vec<_> = self.columns().map(|(name, _)| name).collect();
         let mut text = format!(
             "insert into {} as m ({}, _account, _program, _day, _row_hash, _load_id, _line, _first_seen_at, _changed_at) \
              select {}, $1::text, $2::text, s._day, s._row_hash, $3::bigint, s._line, $4::timestamptz, $4::timestamptz \
-             from {TODO} d join {STAGED} s on s._line = d._line order by s._line",
+             from {CHANGED} s",
             self.table.qualified,
             list(names.iter().copied()),
             qualified_list("s", &names),
         );
-        if !self.key.is_empty() {
+        if self.key.is_empty() {
+            text.push_str(" where s._old_tid is null");
+        } else {
             let set: Vec<_> = names
                 .iter()
                 .copied()
@@ -228,36 +208,34 @@ impl<'a> Merge<'a> {
                 .collect();
             let _ = write!(
                 text,
-                " on conflict (_account, {}) do update set {} where (m._row_hash, m._day, m._program) \
-                 is distinct from (excluded._row_hash, excluded._day, excluded._program)",
+                " on conflict (_account, {}{}) do update set {}",
                 list(self.key.iter().copied()),
+                if self.layout.by_month { ", _day" } else { "" },
                 set.join(", ")
             );
+            if writes == Writes::Differing {
+                text.push_str(
+                    " where (m._row_hash, m._day, m._program) \
+                     is distinct from (excluded._row_hash, excluded._day, excluded._program)",
+                );
+            }
         }
         text
-    }
-
-    fn standing_columns(&self) -> String {
-        let names = self.key.iter().copied().chain(self.numbers());
-        names.fold(String::new(), |text, name| text + &identifier(name) + ", ")
     }
 
     fn same_key(&self, one: &str, other: &str) -> String {
         let same: Vec<_> = self.key.iter().map(|name| format!("{one}.{0} = {other}.{0}", identifier(name))).collect();
         same.join(" and ")
     }
+
+    /// An array of an expression over each number.
+    fn each(&self, kind: &str, expression: impl Fn(String) -> String) -> String {
+        let expressions: Vec<_> = self.numbers.iter().map(|(name, _)| expression(identifier(name))).collect();
+        format!("array[{}]::{kind}[]", expressions.join(", "))
+    }
 }
 
-/// A table with a number for each of several rows that are alike.
-fn ordinals(table: &str, order: &str) -> String {
-    format!("(select *, row_number() over (partition by _row_hash, _day order by {order}) as _ordinal from {table})")
-}
-
-fn definitions<'a>(columns: impl Iterator<Item = (&'a str, ColumnKind)>) -> String {
-    columns.fold(String::new(), |text, (name, kind)| text + &identifier(name) + " " + kind.as_str() + ", ")
-}
-
-fn qualified_list(alias: &str, names: &[&str]) -> String {
+pub(super) fn qualified_list(alias: &str, names: &[&str]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("{alias}.{}", identifier(name))).collect();
     names.join(", ")
 }

@@ -1,5 +1,6 @@
 //! Shares: nobody starves, nothing is left lying, and never a call too many.
 
+use chrono::Datelike as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -94,12 +95,37 @@ fn the_window_that_gains_most_is_read_first() {
     assert_eq!(days, [day("2026-06-05"), day("2026-05-01")], "the younger day, though it was read later");
 
     // What earlier reads found counts more than the age alone.
-    state.rates.0[band(TimeDelta::days(40))] = Band { changes: 100.0, days: 100.0 };
+    let seen = |changed| {
+        let mut seen = Observed::default();
+        for age in [35, 37, 39, 41, 43, 45, 47].map(TimeDelta::days) {
+            for _ in 0..200 {
+                seen.add(age, TimeDelta::days(2), changed);
+            }
+        }
+        ChangeRates::learned(&seen, &Observed::default())
+    };
+    state.rates = seen(true);
     assert_eq!(plan_for(state.clone(), 100).calls[0].window.from(), day("2026-05-01"));
 
-    // What changes again at once is not worth much.
-    state.rates.0[band(TimeDelta::days(40))] = Band { changes: 5_000.0, days: 100.0 };
+    state.rates = seen(false);
     assert_eq!(plan_for(state, 100).calls[0].window.from(), day("2026-06-05"));
+}
+
+#[test]
+fn a_refresh_is_worth_no_more_for_days_of_the_backfill_in_its_window() {
+    let mut state = report("2026-01-01");
+    state.feed.include_today = false;
+    state.feed.rules = vec![RefreshRule { age: hours(200 * 24), every: hours(24) }];
+    load_all(&mut state, at("2026-06-10T11:00:00Z"));
+    let april = || day("2026-04-01").iter_days().take(30);
+    for one in april().chain([day("2026-03-15")]) {
+        loaded(&mut state, one, at("2026-06-08T00:00:00Z"));
+    }
+    let is_missing = |one: NaiveDate| one.month() == 3 && one.day() != 15;
+    state.cells.retain(|(one, _)| !is_missing(*one));
+    let plan = plan_for(state, 100);
+    let months: Vec<_> = plan.calls.iter().map(|call| (call.window.from().month(), call.reason)).collect();
+    assert_eq!(months, [(4, Reason::Refresh), (3, Reason::Refresh)], "what may have changed before one such day");
 }
 
 #[test]
@@ -178,7 +204,7 @@ proptest! {
             for reason in [Reason::Refresh, Reason::Backfill] {
                 if waits(reason) {
                     let since = *hungry.entry(reason).or_insert(now);
-                    let minimum = crate::plan::budget::guaranteed(world.limit) as usize;
+                    let minimum = crate::plan::budget::guaranteed(reason, world.limit) as usize;
                     let had = calls.iter().filter(|(at, of)| *of == reason && *at + window > now).count();
                     let is_fair = now - since < window || world.limit < 3 || had >= minimum;
                     prop_assert!(is_fair, "{reason} had {had} of {}", world.limit);

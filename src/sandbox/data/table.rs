@@ -15,11 +15,26 @@ pub enum Format {
     Xml,
 }
 
+/// What is around the records of a JSON file, and in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonShape {
+    /// An object with the list alone.
+    Object,
+    /// An object with paging keys before and behind the list.
+    Paged,
+    /// The list itself.
+    Bare,
+    /// As the first, but empty values are null, and some are left out behind the first record.
+    Sparse,
+}
+
 /// How a file is put together, beside its format.
 #[derive(Debug, Clone, Copy)]
 pub struct Dialect {
     /// The format.
     pub format: Format,
+    /// What a JSON file looks like.
+    pub json: JsonShape,
     /// A byte order mark and CRLF (CSV only).
     pub bom_crlf: bool,
     /// Whether a table without rows is a file without bytes.
@@ -33,7 +48,14 @@ pub struct Dialect {
 impl Dialect {
     /// Plain CSV.
     pub fn plain() -> Self {
-        Self { format: Format::Csv, bom_crlf: false, empty_is_nothing: false, row_cap: None, drift: Drift::None }
+        Self {
+            format: Format::Csv,
+            json: JsonShape::Object,
+            bom_crlf: false,
+            empty_is_nothing: false,
+            row_cap: None,
+            drift: Drift::None,
+        }
     }
 }
 
@@ -77,12 +99,7 @@ impl<W: Write> Table<W> {
                 }
                 csv_value(value, &mut self.row);
             }
-            Format::Json => {
-                self.row.extend_from_slice(if first { b"{" } else { b"," });
-                json_value(&self.names[self.field], &mut self.row);
-                self.row.push(b':');
-                json_value(value, &mut self.row);
-            }
+            Format::Json => self.json_field(value),
             Format::Xml => {
                 let name = &self.names[self.field];
                 let _ = write!(self.row, "<{name}>");
@@ -91,6 +108,21 @@ impl<W: Write> Table<W> {
             }
         }
         self.field += 1;
+    }
+
+    fn json_field(&mut self, value: &str) {
+        let is_sparse = self.dialect.json == JsonShape::Sparse && value.is_empty();
+        if is_sparse && self.rows > 0 && self.field.is_multiple_of(2) {
+            return;
+        }
+        self.row.push(if self.row.is_empty() { b'{' } else { b',' });
+        json_value(&self.names[self.field], &mut self.row);
+        self.row.push(b':');
+        if is_sparse {
+            self.row.extend_from_slice(b"null");
+        } else {
+            json_value(value, &mut self.row);
+        }
     }
 
     /// Ends the row.
@@ -110,6 +142,9 @@ impl<W: Write> Table<W> {
             Format::Json => {
                 if self.rows > 0 {
                     self.out.write_all(b",\n")?;
+                }
+                if self.row.is_empty() {
+                    self.row.push(b'{');
                 }
                 self.row.push(b'}');
             }
@@ -132,7 +167,11 @@ impl<W: Write> Table<W> {
         self.start()?;
         match self.dialect.format {
             Format::Csv => {}
-            Format::Json => self.out.write_all(b"]}")?,
+            Format::Json => match self.dialect.json {
+                JsonShape::Object | JsonShape::Sparse => self.out.write_all(b"]}")?,
+                JsonShape::Paged => write!(self.out, "],\"@total\":\"{}\",\"@nextpageuri\":\"\"}}", self.rows)?,
+                JsonShape::Bare => self.out.write_all(b"]")?,
+            },
             Format::Xml => self.out.write_all(b"</Records></ImpactRadiusResponse>\n")?,
         }
         Ok((self.out, self.rows))
@@ -154,7 +193,11 @@ impl<W: Write> Table<W> {
                 self.out.write_all(self.names.join(",").as_bytes())?;
                 self.out.write_all(self.line_end())
             }
-            Format::Json => write!(self.out, "{{\"{}\":[", self.list),
+            Format::Json => match self.dialect.json {
+                JsonShape::Object | JsonShape::Sparse => write!(self.out, "{{\"{}\":[", self.list),
+                JsonShape::Paged => write!(self.out, "{{\"@page\":\"1\",\"@numpages\":\"1\",\"{}\":[", self.list),
+                JsonShape::Bare => self.out.write_all(b"["),
+            },
             Format::Xml => write!(
                 self.out,
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ImpactRadiusResponse><Records page=\"1\" numpages=\"1\">\n"
@@ -214,6 +257,11 @@ mod tests {
         let json = written(Dialect { format: Format::Json, ..Dialect::plain() }, &[["1", "x\"y"], ["2", ""]]);
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value, serde_json::json!({"Records": [{"A": "1", "B_b": "x\"y"}, {"A": "2", "B_b": ""}]}));
+        let shaped = |json| written(Dialect { format: Format::Json, json, ..Dialect::plain() }, &[["", "x"], ["", ""]]);
+        assert_eq!(shaped(JsonShape::Sparse), "{\"Records\":[{\"A\":null,\"B_b\":\"x\"},\n{\"B_b\":null}]}");
+        assert_eq!(shaped(JsonShape::Bare), "[{\"A\":\"\",\"B_b\":\"x\"},\n{\"A\":\"\",\"B_b\":\"\"}]");
+        let paged: serde_json::Value = serde_json::from_str(&shaped(JsonShape::Paged)).unwrap();
+        assert_eq!((&paged["@page"], &paged["@total"]), (&"1".into(), &"2".into()));
         let xml = written(Dialect { format: Format::Xml, ..Dialect::plain() }, &[["1", "<&>"]]);
         assert!(xml.contains("<Record><A>1</A><B_b>&lt;&amp;&gt;</B_b></Record>"));
     }

@@ -30,9 +30,16 @@ const SEED: &str = "
     insert into impact_mirror.restated_column (load_id, column_name, rows_changed) values (1, 'c', 1);
     insert into impact_mirror.mirrored_column (export, column_name, source_name, kind, origin, first_seen_at)
         values ('e', 'c', 'C', 'text', 'data', now());
+    insert into impact_mirror.retyped_column (load_id, column_name, from_kind, to_kind, retyped_at)
+        values (1, 'c', 'bigint', 'text', now());
     insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id)
         values ('e', 'a', '1', '2026-01-01', 0, now(), now(), 1);
     insert into impact_mirror.change_rate (export, account, band, changes, days, updated_at) values ('e', 'a', 0, 1, 2, now());
+    insert into impact_mirror.feed_change_rate (export, account, program, changes, days, updated_at) values ('e', 'a', 'p', '{1}', '{2}', now());
+    insert into impact_mirror.archived_file (key, job_id, export, account, program, from_day, to_day, file_sha256, file_bytes,
+        created_at, used_at) values ('k', 1, 'e', 'a', '1', '2026-01-01', '2026-01-01', '', 0, now(), now());
+    insert into impact_mirror.reload (export, account, program, from_day, to_day, since_load_id, started_at)
+        values ('e', 'a', '1', '2026-01-01', '2026-01-01', 0, now());
 ";
 
 /// A constraint, and a statement that it refuses.
@@ -58,6 +65,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("change_rate_pkey", "insert into impact_mirror.change_rate select * from impact_mirror.change_rate"),
     ("change_rate_band_known", "update impact_mirror.change_rate set band = 9"),
+    (
+        "feed_change_rate_pkey",
+        "insert into impact_mirror.feed_change_rate select * from impact_mirror.feed_change_rate",
+    ),
+    ("feed_change_rate_same_bands", "update impact_mirror.feed_change_rate set days = '{1, 2}'"),
     ("change_rate_not_negative", "update impact_mirror.change_rate set days = -1"),
     ("cell_unchanged_reads_not_negative", "update impact_mirror.cell set unchanged_reads = -1"),
     (
@@ -124,6 +136,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("manual_request_window_in_order", "update impact_mirror.manual_request set to_day = from_day - 1"),
     ("load_pkey", "insert into impact_mirror.load overriding system value select * from impact_mirror.load"),
     ("load_every_row_accounted_for", "update impact_mirror.load set rows_read = 3, rows_inserted = 2"),
+    ("load_warnings_known", "update impact_mirror.load set warnings = array['truncated', 'odd']"),
     ("rejected_row_pkey", "insert into impact_mirror.rejected_row select * from impact_mirror.rejected_row"),
     ("restated_column_pkey", "insert into impact_mirror.restated_column select * from impact_mirror.restated_column"),
     (
@@ -137,6 +150,15 @@ const REFUSED: &[(&str, &str)] = &[
          from impact_mirror.mirrored_column",
     ),
     ("mirrored_column_kind_known", "update impact_mirror.mirrored_column set kind = 'float'"),
+    ("mirrored_column_type_origin_known", "update impact_mirror.mirrored_column set type_origin = 'guess'"),
+    (
+        "mirrored_column_vanished_is_nowhere",
+        "update impact_mirror.mirrored_column set vanished_since = now(), accounts = array['a']",
+    ),
+    ("retyped_column_pkey", "insert into impact_mirror.retyped_column select * from impact_mirror.retyped_column"),
+    ("retyped_column_kinds_known", "update impact_mirror.retyped_column set to_kind = 'float'"),
+    ("retyped_column_changes", "update impact_mirror.retyped_column set to_kind = from_kind"),
+    ("export_keep_positive", "update impact_mirror.export set keep_days = 0"),
     ("mirrored_column_origin_known", "update impact_mirror.mirrored_column set origin = 'guess'"),
     ("cell_pkey", "insert into impact_mirror.cell select * from impact_mirror.cell"),
     ("cell_loaded_whole", "update impact_mirror.cell set as_of = null"),
@@ -147,6 +169,23 @@ const REFUSED: &[(&str, &str)] = &[
     ("bucket_known", "update impact_mirror.bucket set bucket = 'catalogs'"),
     ("bucket_limit_not_negative", "update impact_mirror.bucket set \"limit\" = -1"),
     ("charge_pkey", "insert into impact_mirror.charge overriding system value select * from impact_mirror.charge"),
+    ("archived_file_pkey", "insert into impact_mirror.archived_file select * from impact_mirror.archived_file"),
+    ("archived_file_window_in_order", "update impact_mirror.archived_file set to_day = from_day - 1"),
+    ("archived_file_stored_whole", "update impact_mirror.archived_file set stored_at = now()"),
+    ("archived_file_manifest_after_file", "update impact_mirror.archived_file set manifest_at = now()"),
+    ("archived_file_removed_after_dropped", "update impact_mirror.archived_file set removed_at = now()"),
+    ("load_archive_key_fkey", "update impact_mirror.load set archive_key = 'no such file'"),
+    (
+        "reload_pkey",
+        "insert into impact_mirror.reload overriding system value \
+         select id, export, account, program, from_day, to_day, since_load_id, started_at, now() from impact_mirror.reload",
+    ),
+    ("reload_window_in_order", "update impact_mirror.reload set to_day = from_day - 1"),
+    (
+        "reload_one_open",
+        "insert into impact_mirror.reload (export, account, program, from_day, to_day, since_load_id, started_at) \
+         select export, account, program, from_day, to_day, since_load_id, started_at from impact_mirror.reload",
+    ),
     ("charge_bucket_fkey", "update impact_mirror.charge set bucket = 'click_export'"),
 ];
 
@@ -168,7 +207,7 @@ async fn names(pool: &PgPool) -> BTreeSet<String> {
     let names: Vec<String> = sqlx::query_scalar(
         "select conname::text from pg_constraint
          where connamespace = 'impact_mirror'::regnamespace
-           and (contype in ('c', 'p', 'u') or conname in ('job_load_fkey', 'charge_bucket_fkey'))
+           and (contype in ('c', 'p', 'u') or conname in ('job_load_fkey', 'charge_bucket_fkey', 'load_archive_key_fkey'))
          union
          select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
          where c.relnamespace = 'impact_mirror'::regnamespace and i.indisunique",
@@ -206,4 +245,9 @@ async fn a_job_holds_its_cells_open_until_its_end_whatever_that_is() {
                      created_at from impact_mirror.job where id = 1";
     sqlx::raw_sql(again).execute(database.pool()).await.unwrap();
     assert_eq!(open().await.len(), 3);
+    sqlx::raw_sql("delete from impact_mirror.job where finished_at is null").execute(database.pool()).await.unwrap();
+    assert!(open().await.is_empty(), "a job that is gone holds nothing");
+    sqlx::raw_sql(again).execute(database.pool()).await.unwrap();
+    sqlx::raw_sql("truncate impact_mirror.job cascade").execute(database.pool()).await.unwrap();
+    assert!(open().await.is_empty(), "nor do all of them");
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use impact_mirror::app::SyncEnd;
+use impact_mirror::config::Programs;
+use impact_mirror::export::Program;
 
 use super::truth::assert_mirrored;
 use super::world::{World, actions, clicks, days_ago, options};
@@ -46,11 +48,32 @@ async fn the_programs_of_a_brand_are_discovered() {
     let world = World::new().await;
     let mut settings = world.settings(&actions(2));
     for account in settings.accounts.values_mut() {
-        account.programs = impact_mirror::config::Programs::All;
+        account.programs = Programs::All;
     }
     assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
     assert_mirrored(&world, &settings).await;
     assert_eq!(world.query("select distinct _program from impact.actions order by 1").await, ["1000", "2000"]);
+}
+
+#[tokio::test]
+async fn an_export_can_be_of_some_programs_of_the_account() {
+    let world = World::new().await;
+    let of = |exports: &str, program: &str| {
+        let mut settings = world.settings(exports);
+        settings.accounts.values_mut().for_each(|account| account.programs = Programs::All);
+        let export = settings.exports.values_mut().find(|export| export.name.as_str() == "actions").unwrap();
+        export.programs = Programs::Listed(vec![Program::new(program)]);
+        settings
+    };
+    let settings = of(&actions(2), "2000");
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+    let found = "select distinct _program from impact.actions order by 1";
+    assert_eq!(world.query(found).await, ["2000"]);
+    assert_eq!(world.calls("programs"), 0, "there is nothing to discover");
+    assert_eq!(world.sync(&of(&(actions(2) + &clicks(1)), "1000")).await.end, SyncEnd::Done);
+    assert_eq!(world.query(found).await, ["1000", "2000"], "what was mirrored stays");
+    let days = "select distinct export || ' ' || program from impact_mirror.coverage order by 1";
+    assert_eq!(world.query(days).await, ["actions 1000", "clicks 1000", "clicks 2000"], "the others are discovered");
 }
 
 #[tokio::test]

@@ -53,12 +53,20 @@ async fn a_list_that_fails_loses_nothing() {
         FaultKind::Http403,
         FaultKind::Throttle429,
     ] {
-        let (world, settings) = with_jobs_of(Duration::from_millis(300)).await;
-        world.sandbox.inject(Fault { on: Point::List, kind, times: 2, skip: 0 });
-        assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{kind:?}");
-        assert_mirrored(&world, &settings).await;
-        assert!(world.sandbox.faults_left() == 0, "{kind:?} has hit");
-        assert_eq!(world.orders(), 5, "{kind:?}");
+        // Jobs that meet too seldom for two lists, on a busy machine, take longer the next time.
+        let mut has_hit = false;
+        for seconds in [0.3, 1.0, 3.0, 10.0] {
+            let (world, settings) = with_jobs_of(Duration::from_secs_f64(seconds)).await;
+            world.sandbox.inject(Fault { on: Point::List, kind, times: 2, skip: 0 });
+            assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{kind:?}");
+            assert_mirrored(&world, &settings).await;
+            assert_eq!(world.orders(), 5, "{kind:?}");
+            has_hit = world.sandbox.faults_left() == 0;
+            if has_hit {
+                break;
+            }
+        }
+        assert!(has_hit, "{kind:?} has hit");
     }
 }
 
@@ -111,4 +119,20 @@ async fn the_first_look_comes_when_such_jobs_usually_end() {
         polls + 5,
         "a Replay reads its job first; nobody looked since"
     );
+}
+
+#[tokio::test]
+async fn a_list_of_many_pages_costs_no_more_than_single_looks() {
+    let world = World::with(Options { job_duration: Duration::from_millis(1500), ..options() }).await;
+    world.sandbox.set_behaviour("job_list=pages_of_two").unwrap();
+    let settings = world.settings(&by_media());
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+    assert_mirrored(&world, &settings).await;
+    let (looks, lists, polls) = (looks(&world).await, world.calls("list"), world.calls("poll"));
+    eprintln!("{looks} looks took {lists} pages and {polls} polls");
+    let pages = world.sandbox.calls().iter().filter(|call| call.query.contains("Page=2")).count();
+    assert!(pages > 0, "it went on to the second page");
+    assert!(lists + polls <= looks, "{looks} looks took {lists} pages and {polls} polls");
+    let charged = world.value("select count(*)::text from impact_mirror.charge where call in ('job', 'jobs')").await;
+    assert_eq!(charged, (lists + polls).to_string(), "every page is charged");
 }

@@ -87,6 +87,7 @@ async fn order_from_elsewhere(engine: &Engine, settings: &Settings, program: &st
         program: Program::new(program),
         window,
         params: export.params.clone(),
+        format: export.result_format,
     };
     let answer = engine.context().clients[&brand].submit(&request).await.unwrap();
     answer.value.id.as_str().to_owned()
@@ -134,5 +135,25 @@ async fn where_two_orders_could_be_ours_the_order_is_made_again_and_answered_wit
     engine.stop(std::time::Duration::from_secs(5)).await;
     assert_eq!(world.calls("submit_report"), 3, "theirs, and ours twice");
     assert_ne!(remote_ids(&world).await, [other]);
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_found_on_a_later_page_of_the_list() {
+    let world = World::new().await;
+    world.sandbox.set_behaviour("job_list=pages_of_two").unwrap();
+    let settings = world.settings(&actions(4));
+    let engine = reply_lost(&world, &settings).await;
+    // The newest come first: ours is on the second page.
+    for (program, source) in [("2000", None), ("1000", Some(Source::Clicks)), ("2000", Some(Source::Clicks))] {
+        order_from_elsewhere(&engine, &settings, program, source).await;
+    }
+    world.eventually("select count(*)::text from impact_mirror.load", "1").await;
+    engine.stop(std::time::Duration::from_secs(5)).await;
+    assert_eq!(world.calls("submit_report"), 2, "theirs, and ours once");
+    assert!(world.calls("list") >= 2);
+    // One whose own answer was not heard is dated later, by that of the next.
+    let dated = "select count(distinct remote_at)::text from impact_mirror.charge where call = 'jobs'";
+    assert_eq!(world.value(dated).await, "1", "every page was heard");
     assert_mirrored(&world, &settings).await;
 }

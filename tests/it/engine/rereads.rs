@@ -18,7 +18,7 @@ async fn read_again(world: &World, settings: &Settings) {
     world
         .execute(
             "update impact_mirror.cell set as_of = as_of - interval '1 day', next_refresh_at = now() - interval '1 day'; \
-             update impact_mirror.change_rate set updated_at = updated_at - interval '1 day'",
+             update impact_mirror.feed_change_rate set updated_at = updated_at - interval '1 day'",
         )
         .await;
     assert_eq!(world.sync(settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
@@ -54,10 +54,14 @@ async fn days_that_stopped_changing_are_read_less_often_than_those_that_change()
         assert_eq!(world.query(pauses).await, [pause]);
     }
     assert_eq!(day_set(&world, "unchanged_reads = 4 and changed_at is null").await.len(), days);
-    let learned = "select concat_ws(' ', round(sum(changes)::numeric, 3), round(sum(days)::numeric)) \
-                   from impact_mirror.change_rate";
-    // Four days of reading, fading a little.
-    assert_eq!(world.value(learned).await, format!("0.000 {}", days * 4 - 2));
+    // Four days of reading, fading a little; those of yesterday begin when it was over, which may be later in the day than now.
+    let learned = format!(
+        "select concat_ws(' ', round(sum(changed)::numeric, 3), round(sum(waited)::numeric) between {} and {}) \
+         from impact_mirror.feed_change_rate, unnest(changes, days) as found (changed, waited)",
+        days * 4 - 6,
+        days * 4 - 2
+    );
+    assert_eq!(world.value(learned).await, "0.000 t");
 
     // Now some days change, and just they are due as often as the rule says.
     let before: Vec<_> = (1..=30).map(|ago| truth(&world, &settings, days_ago(ago))).collect();
@@ -71,7 +75,7 @@ async fn days_that_stopped_changing_are_read_less_often_than_those_that_change()
     assert_eq!(day_set(&world, "unchanged_reads = 0").await, changed);
     assert_eq!(day_set(&world, "changed_at is not null").await, changed);
     assert_eq!(day_set(&world, "next_refresh_at - as_of = interval '1 day'").await, changed);
-    let found = "select round(sum(changes))::text from impact_mirror.change_rate";
+    let found = "select round(sum(changed))::text from impact_mirror.feed_change_rate, unnest(changes, days) as found (changed, waited)";
     assert_eq!(world.value(found).await, changed.len().to_string());
     assert_mirrored(&world, &settings).await;
 
@@ -103,11 +107,15 @@ async fn what_was_learned_of_a_young_day_is_not_believed_of_an_old_one() {
     world.pass_days(5);
     read_again(&world, &settings).await;
     let mut conn = world.pool().acquire().await.unwrap();
-    let rates = impact_mirror::store::change_rate::read(&mut conn, &["brand".to_owned()]).await.unwrap();
-    let known: Vec<_> = rates.values().next().unwrap().0.iter().map(|band| band.days.round()).collect();
-    // Yesterday, the day before and the one before that are under 3 days old; the rest is older.
-    assert!(known[0] >= 1.0 && known[1] >= 2.0 && known[4] >= 14.0, "{known:?}");
-    assert!(known[5..].iter().all(|days| days.abs() < 0.5), "{known:?}");
+    let rates = "select days from impact_mirror.feed_change_rate where account = 'brand'";
+    let known: Vec<Vec<f64>> = sqlx::query_scalar(rates).fetch_all(&mut *conn).await.unwrap();
+    assert!(!known.is_empty());
+    for days in known {
+        // Thirty days were read again: the ages up to ten are told apart by the day, those up to 36 by three, nothing is older.
+        assert!(days[..10].iter().all(|days| (0.5..1.5).contains(days)), "{days:?}");
+        assert!(days[10..16].iter().all(|days| (1.5..3.5).contains(days)), "{days:?}");
+        assert!(days[19..].iter().all(|days| *days == 0.0), "{days:?}");
+    }
 }
 
 /// Actions of program 1000 are locked after 45 days and say that they are paid after 65.

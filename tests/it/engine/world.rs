@@ -75,6 +75,14 @@ impl World {
         self.mirror.pool()
     }
 
+    pub fn database(&self) -> &Database {
+        &self.mirror
+    }
+
+    pub fn state_dir(&self) -> &Path {
+        self.state.path()
+    }
+
     /// The settings with these exports; all three accounts are there, the brand with program 1000 alone.
     pub fn settings(&self, exports: &str) -> Settings {
         settings(&self.sandbox, &self.url, self.state.path(), exports)
@@ -82,6 +90,10 @@ impl World {
 
     pub async fn start(&self, settings: &Settings) -> Engine {
         Engine::start(settings.clone(), &self.mirror, Scope::All).await.unwrap()
+    }
+
+    pub async fn try_start(&self, settings: &Settings) -> anyhow::Result<Engine> {
+        Engine::start(settings.clone(), &self.mirror, Scope::All).await
     }
 
     /// `sync`, to its end.
@@ -140,13 +152,14 @@ impl World {
     }
 
     /// Lets time pass at impact.com, and for our ledger too: all that it remembers is so much older.
+    // The account before its charges, as the engine takes its locks.
     pub async fn pass_quota_time(&self, by: TimeDelta) {
         self.sandbox.advance(by);
         let by = format!("interval '{} seconds'", by.num_seconds());
         self.execute(&format!(
-            "update impact_mirror.charge set at = at - {by}; \
-             update impact_mirror.account set ticked_at = ticked_at - {by}, clock_asked_at = clock_asked_at - {by}, \
+            "update impact_mirror.account set ticked_at = ticked_at - {by}, clock_asked_at = clock_asked_at - {by}, \
                  doubted_at = doubted_at - {by}; \
+             update impact_mirror.charge set at = at - {by}; \
              update impact_mirror.bucket set seen_at = seen_at - {by}, seen_resets_at = seen_resets_at - {by}, \
                  closed_until = closed_until - {by}"
         ))

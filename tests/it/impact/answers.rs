@@ -108,7 +108,7 @@ async fn all_pages_of_the_job_list_are_read_once() {
     ])
     .await;
     let now = Utc::now();
-    let answer = fake.client(Persona::Brand).jobs(now, now, || ready(true)).await.unwrap();
+    let answer = fake.client(Persona::Brand).jobs(now, now, |_| ready(true)).await.unwrap();
     let ids: Vec<_> = answer.value.iter().map(|job| job.id.as_str()).collect();
     assert_eq!(ids, ["a", "b", "c", "d"]);
     assert_eq!(answer.limits.remaining, Some(7));
@@ -128,7 +128,7 @@ async fn a_list_ends_at_its_last_page_an_empty_page_or_a_repeated_one() {
         let empty = reply(200, r#"{"@nextpageuri":"/x?Page=3","Jobs":{}}"#);
         let fake = Fake::start([reply(200, first), empty]).await;
         let now = Utc::now();
-        let jobs = fake.client(Persona::Brand).jobs(now, now, || ready(true)).await.unwrap().value;
+        let jobs = fake.client(Persona::Brand).jobs(now, now, |_| ready(true)).await.unwrap().value;
         assert_eq!((jobs.len(), fake.seen().len()), (1, requests), "{first}");
     }
 }
@@ -137,7 +137,7 @@ async fn a_list_ends_at_its_last_page_an_empty_page_or_a_repeated_one() {
 async fn a_list_without_end_is_refused() {
     let pages = (0..300).map(|n| reply(200, format!(r#"{{"@nextpageuri":"/x?Page={n}","Reports":[{{"Name":"a"}}]}}"#)));
     let fake = Fake::start(pages).await;
-    let error = fake.client(Persona::Brand).reports(|| ready(true)).await.unwrap_err();
+    let error = fake.client(Persona::Brand).reports(|_| ready(true)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
     assert_eq!(fake.seen().len(), 200);
 }
@@ -198,7 +198,7 @@ async fn the_company_and_the_programs_of_each_persona_are_read() {
         (Persona::Partner, "7", "Seven", "Active"),
         (Persona::Agency, "5", "Five", "ACTIVE"),
     ] {
-        let programs = fake.client(persona).programs(|| ready(true)).await.unwrap().value;
+        let programs = fake.client(persona).programs(|_| ready(true)).await.unwrap().value;
         assert_eq!(programs.len(), 1);
         assert_eq!((programs[0].id.as_str(), programs[0].name.as_str()), (id, name));
         assert_eq!(programs[0].state.as_deref(), Some(state));
@@ -217,7 +217,7 @@ async fn reports_and_their_columns_are_read() {
     let fake = Fake::start([reply(200, reports), reply(200, columns)]).await;
     let client = fake.client(Persona::Partner);
 
-    let reports = client.reports(|| ready(true)).await.unwrap().value;
+    let reports = client.reports(|_| ready(true)).await.unwrap().value;
     let handles: Vec<_> = reports.iter().map(|report| report.handle.as_ref().map(ReportHandle::as_str)).collect();
     assert_eq!(handles, [Some("mp_x"), Some("4222"), None]);
     assert_eq!(reports.iter().map(|report| report.api_accessible).collect::<Vec<_>>(), [true, true, false]);

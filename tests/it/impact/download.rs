@@ -2,11 +2,11 @@
 
 use impact_mirror::account::Persona;
 use impact_mirror::error_chain::Chain;
-use impact_mirror::impact::{Body, Call, Download, Error, RemoteJobId, RemoteStatus};
+use impact_mirror::impact::{Body, Call, Download, Error, Limits, RemoteJobId, RemoteStatus};
 use impact_mirror::retry::ErrorKind;
 use std::future::ready;
 
-use super::fake::{BASIC, Fake, SID, TOKEN, client, nobody, raw, redirect, reply};
+use super::fake::{BASIC, Fake, Reply, SID, TOKEN, client, nobody, raw, redirect, reply};
 
 const GZIPPED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b\xd4\x49\xe2\x32\xd4\x31\x1a\x16\x18\x00\xf7\xe3\x81\xae\xcc\x00\x00\x00";
 const CSV: &str = "a,b\n1,2\n";
@@ -25,7 +25,7 @@ async fn whole(mut body: Body) -> Result<Vec<u8>, Error> {
 }
 
 async fn download(fake: &Fake) -> Result<Download, Error> {
-    fake.client(Persona::Brand).download(&id(), || ready(true)).await
+    fake.client(Persona::Brand).download(&id(), |_| ready(true)).await.result
 }
 
 async fn file(fake: &Fake) -> Vec<u8> {
@@ -173,7 +173,7 @@ async fn a_cut_file_is_an_error_and_not_an_end() {
     const CUT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\na,b\n1,2\n";
     const CUT_CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\na,b\n1,2\n\r\n";
     for origin in [raw(CUT, false).await, raw(CUT, true).await, raw(CUT_CHUNKED, false).await] {
-        let error = match client(&origin, Persona::Brand).download(&id(), || ready(true)).await {
+        let error = match client(&origin, Persona::Brand).download(&id(), |_| ready(true)).await.result {
             Ok(Download::File(body)) => whole(body).await.unwrap_err(),
             Ok(Download::NotReady(job)) => panic!("{job:?}"),
             Err(error) => error,
@@ -249,6 +249,41 @@ async fn storage_in_trouble_is_transient_and_does_not_touch_our_quota() {
     assert_eq!(error.kind(), ErrorKind::Transient);
     let told = format!("{error:?} {}", Chain(&error));
     assert!(!told.contains("s4") && !told.contains(TOKEN), "{told}");
+}
+
+#[tokio::test]
+async fn quota_is_told_by_impact_com_and_not_by_storage() {
+    let told = |reply: Reply, left: &str| {
+        reply.header("x-ratelimit-limit", "1000").header("x-ratelimit-remaining", left).header("retry-after", "9")
+    };
+    let left = async |api: &Fake| {
+        let answer = api.client(Persona::Brand).download(&id(), |_| ready(true)).await;
+        answer.limits.and_then(|limits| limits.remaining)
+    };
+    for status in [200, 403, 404, 429, 500] {
+        let storage = Fake::start([told(reply(status, CSV), "1"), told(reply(status, CSV), "1")]).await;
+        let fresh = |left| told(redirect(302, storage.origin.clone()), left);
+        let api = Fake::start([fresh("70"), fresh("69")]).await;
+        let is_renewed = matches!(status, 403 | 404);
+        assert_eq!(left(&api).await, Some(if is_renewed { 69 } else { 70 }), "{status} from storage");
+    }
+    for status in [200, 202, 401, 403, 404, 429, 500] {
+        let api = Fake::start([told(reply(status, CSV), "70")]).await;
+        assert_eq!(left(&api).await, Some(70), "{status}");
+    }
+    assert_eq!(client(&nobody().await, Persona::Brand).download(&id(), |_| ready(true)).await.limits, None);
+
+    // Who pays for a fresh URL is told what the answer before it said.
+    let storage = Fake::start([reply(403, "")]).await;
+    let api = Fake::start([told(redirect(302, storage.origin.clone()), "70")]).await;
+    let heard = std::sync::Mutex::new(Vec::new());
+    let pay = |limits: Limits| {
+        heard.lock().unwrap().push(limits.remaining);
+        ready(false)
+    };
+    let answer = api.client(Persona::Brand).download(&id(), pay).await;
+    assert!(matches!(answer.result, Err(Error::Unpaid { .. })) && answer.limits.is_none());
+    assert_eq!(*heard.lock().unwrap(), [Some(70)]);
 }
 
 #[tokio::test]

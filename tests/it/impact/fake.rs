@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Response};
 use impact_mirror::account::{AccountName, AccountSid, Persona};
 use impact_mirror::config::{Account, Programs, Quota};
-use impact_mirror::export::{ExportRequest, Program, ReportHandle, Source, Window};
+use impact_mirror::export::{ExportRequest, Program, ReportHandle, ResultFormat, Source, Window};
 use impact_mirror::impact::Client;
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -198,5 +198,11 @@ fn request(source: Source, program: &str, days: [&str; 2], params: &[(&str, &[&s
     let [from, to] = days.map(|day| day.parse().unwrap());
     let list = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     let params: BTreeMap<_, _> = params.iter().map(|(name, values)| ((*name).to_owned(), list(values))).collect();
-    ExportRequest { source, program: Program::new(program), window: Window::new(from, to).unwrap(), params }
+    ExportRequest {
+        source,
+        program: Program::new(program),
+        window: Window::new(from, to).unwrap(),
+        params,
+        format: ResultFormat::Csv,
+    }
 }

@@ -104,7 +104,7 @@ async fn what_impact_com_cannot_do_is_not_sent() {
     let fake = Fake::start([]).await;
     let client = fake.client(Persona::Brand);
     client.job(&RemoteJobId::new("..")).await.unwrap_err();
-    client.download(&RemoteJobId::new("."), || ready(true)).await.unwrap_err();
+    client.download(&RemoteJobId::new("."), |_| ready(true)).await.result.unwrap_err();
     client.replay(&RemoteJobId::new("")).await.unwrap_err();
     client.report_columns(&ReportHandle::new("..")).await.unwrap_err();
     assert!(fake.seen().is_empty());
@@ -122,7 +122,7 @@ async fn the_job_list_is_narrowed_by_times_or_widened_to_days() {
     ] {
         let fake = Fake::start([reply(200, "[]")]).await;
         let client = fake.client(persona);
-        client.jobs(time("2026-05-01T10:00:00.9Z"), time("2026-05-01T11:00:00.001Z"), || ready(true)).await.unwrap();
+        client.jobs(time("2026-05-01T10:00:00.9Z"), time("2026-05-01T11:00:00.001Z"), |_| ready(true)).await.unwrap();
         assert_eq!(fake.only().target, expected);
     }
 }
@@ -141,10 +141,10 @@ async fn a_replay_is_an_empty_put() {
 async fn the_other_calls_go_to_their_places() {
     let fake = Fake::start([reply(200, "{}"), reply(200, "{}"), reply(200, "{}"), reply(200, "{}")]).await;
     let client = fake.client(Persona::Partner);
-    client.programs(|| ready(true)).await.unwrap();
-    client.reports(|| ready(true)).await.unwrap();
+    client.programs(|_| ready(true)).await.unwrap();
+    client.reports(|_| ready(true)).await.unwrap();
     client.report_columns(&ReportHandle::new("a b")).await.unwrap();
-    fake.client(Persona::Agency).programs(|| ready(true)).await.unwrap();
+    fake.client(Persona::Agency).programs(|_| ready(true)).await.unwrap();
     let targets: Vec<_> = fake.seen().into_iter().map(|seen| seen.target).collect();
     assert_eq!(
         targets,

@@ -1,5 +1,7 @@
 //! Which columns a file makes.
 
+use std::io::Write as _;
+
 use super::*;
 
 #[tokio::test]
@@ -168,4 +170,133 @@ async fn a_column_that_changes_while_a_load_waits_for_the_table_is_seen() {
     tx.commit().await.unwrap();
     load.await.unwrap();
     assert_eq!(mirror.query("select concat_ws('|', id, a) from impact.actions order by id").await, ["1|5", "2|7"]);
+}
+
+/// Of every mirrored column: its type's origin, its first load, the accounts that have it, and whether it has vanished.
+const KNOWN: &str = "select concat_ws(' ', column_name, kind, type_origin, first_load_id, array_to_string(accounts, ','), \
+                     case when vanished_since is not null then 'gone' end) \
+                     from impact_mirror.mirrored_column order by column_name";
+
+#[tokio::test]
+async fn each_column_says_where_its_type_comes_from_and_which_load_saw_it_first() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.configured =
+        [("user", ColumnKind::Numeric), ("Told", ColumnKind::Text)].map(|(n, k)| (n.to_owned(), k)).into();
+    mirror.typed_by_user = ["USER".to_owned()].into();
+    mirror.metadata = [("Meta".to_owned(), ColumnKind::Bigint)].into();
+    mirror.load("User,Told,Meta,Found,Nothing\n1,1,1,1,\n").await;
+    mirror.load("User,Told,Meta,Found,Nothing,New\n1,1,1,1.5,,x\n").await;
+    assert_eq!(
+        mirror.query(KNOWN).await,
+        [
+            "found numeric widened 1 acme",
+            "meta bigint metadata 1 acme",
+            "new text data 2 acme",
+            "nothing text empty 1 acme",
+            "told text catalogue 1 acme",
+            "user numeric user 1 acme"
+        ]
+    );
+    let retyped = "select concat_ws(' ', load_id, column_name, from_kind, to_kind, retyped_at at time zone 'UTC') \
+                   from impact_mirror.retyped_column order by load_id, column_name";
+    assert_eq!(mirror.query(retyped).await, ["2 found bigint numeric 2026-06-01 02:00:00"]);
+
+    let mut other = mirror.beside(Program::new("1000"));
+    other.account = AccountName::new("other");
+    other.load("Found\n3\n").await;
+    assert_eq!(mirror.query(KNOWN).await[0], "found numeric widened 1 acme,other", "whoever comes after");
+
+    mirror.load("User,Told,Meta,Found,Nothing,New\n1,1,1,2,7,x\n").await;
+    mirror.typed_by_user = ["user".to_owned(), "found".to_owned()].into();
+    mirror.configured.insert("found".to_owned(), ColumnKind::Text);
+    mirror.load("User,Told,Meta,Found,Nothing,New\n1,1,1,2,8,x\n").await;
+    assert_eq!(
+        mirror.query(retyped).await[1..],
+        ["4 nothing text bigint 2026-06-01 03:00:00", "5 found numeric text 2026-06-01 04:00:00"]
+    );
+    let known = mirror.query(KNOWN).await;
+    assert_eq!((known[0].as_str(), known[3].as_str()), ("found text user 1 acme,other", "nothing bigint data 1 acme"));
+}
+
+#[tokio::test]
+async fn a_column_has_vanished_once_no_account_has_it_and_comes_back_with_a_file() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    let mut other = mirror.beside(Program::new("1000"));
+    other.account = AccountName::new("other");
+    other.load("A,B\n1,2\n").await;
+    mirror.load("A\n1\n").await;
+    assert_eq!(mirror.query(KNOWN).await, ["a bigint data 1 acme,other", "b bigint data 1 other"]);
+    other.load("A\n3\n").await;
+    let gone = "b bigint data 1  gone";
+    assert_eq!(mirror.query(KNOWN).await[1], gone);
+    let since = "select vanished_since::text from impact_mirror.mirrored_column where column_name = 'b'";
+    let first = mirror.query(since).await;
+    mirror.load("A\n4\n").await;
+    mirror.load("").await;
+    assert_eq!(mirror.query(since).await, first, "a later file without it, or without a header, moves nothing");
+    assert_eq!(mirror.query("select distinct b::text from impact.actions").await, ["NULL"]);
+    mirror.load("A,B\n1,5\n").await;
+    assert_eq!(mirror.query(KNOWN).await[1], "b bigint data 1 acme");
+}
+
+#[tokio::test]
+async fn a_file_that_is_loaded_again_says_nothing_of_who_has_a_column_now() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    mirror.load("A,C\n1,x\n").await;
+    let now = ["a bigint data 1 acme", "b bigint data 1  gone", "c text data 2 acme"];
+    assert_eq!(mirror.query(KNOWN).await, now);
+    mirror.reload_of = Some(1);
+    mirror.load("A,B\n1,2\n").await;
+    assert_eq!(mirror.query(KNOWN).await, now);
+    mirror.configured = [("A".to_owned(), ColumnKind::Text)].into();
+    mirror.load("A,B\n1,2\n").await;
+    assert_eq!(mirror.query(KNOWN).await[0], "a text catalogue 1 acme", "but the types are as they are now");
+}
+
+#[tokio::test]
+async fn a_table_from_before_the_upgrade_is_filled_by_its_next_load() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    let before = "update impact_mirror.mirrored_column set type_origin = null, first_load_id = null, accounts = '{}'";
+    sqlx::raw_sql(before).execute(&mirror.pool).await.unwrap();
+    mirror.load("A,C\n1,x\n").await;
+    assert_eq!(mirror.query(KNOWN).await, ["a bigint data 1 acme", "b bigint 1  gone", "c text data 2 acme"]);
+}
+
+#[tokio::test]
+async fn the_same_columns_again_write_nothing_about_them() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    let versions = "select xmin::text from impact_mirror.mirrored_column order by column_name";
+    let before = mirror.query(versions).await;
+    mirror.load("B,A\n7,8\n").await;
+    assert_eq!(mirror.query(versions).await, before);
+}
+
+#[tokio::test]
+async fn a_change_of_type_waits_for_a_long_query_and_lets_others_read() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Day,A\n1,2026-05-01,5\n").await;
+    let mut reader = mirror.pool.begin().await.unwrap();
+    sqlx::raw_sql("select * from impact.actions").execute(&mut *reader).await.unwrap();
+    let pool = mirror.pool.clone();
+    let mut loading = mirror.beside(Program::new("2000"));
+    let file = loading.dir.path().join("result.csv");
+    let load = tokio::spawn(async move { loading.load("Id,Day,A\n2,2026-05-01,x\n").await });
+    let waiting = "select exists (select 1 from pg_locks where not granted and mode = 'AccessExclusiveLock' \
+                   and relation = 'impact.actions'::regclass)";
+    while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&pool).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    // A file that is read no more may grow.
+    std::fs::OpenOptions::new().append(true).open(file).unwrap().write_all(b"3,2026-05-01,y\n").unwrap();
+    // The reader does not end before others have read: a load that held its place in the queue would never let them.
+    let rows =
+        tokio::time::timeout(std::time::Duration::from_secs(30), mirror.query("select a::text from impact.actions"));
+    assert_eq!(rows.await.unwrap(), ["5"]);
+    reader.rollback().await.unwrap();
+    assert_eq!(counts(&load.await.unwrap()), [1, 0, 0, 0, 0]);
+    assert_eq!(mirror.query("select concat_ws('|', id, a) from impact.actions order by id").await, ["1|5", "2|x"]);
 }

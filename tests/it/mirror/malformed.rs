@@ -67,6 +67,18 @@ async fn a_field_too_long_is_rejected() {
 }
 
 #[tokio::test]
+async fn a_field_of_64_mib_is_rejected_and_not_held() {
+    let file = [b"A,B\n1,\"".as_slice(), &vec![b'z'; 64 << 20], b"\"\n2,b\n"].concat();
+    let mut mirror = Mirror::unkeyed().await;
+    for _ in 0..2 {
+        let report = mirror.load(&file).await;
+        assert_eq!(mirror.rejected().await, ["2|-|the record is longer than 4 MiB"]);
+        assert_eq!(report.rows_rejected, 1);
+        assert_eq!(mirror.rows("a b _line").await, ["2|b|3"]);
+    }
+}
+
+#[tokio::test]
 async fn a_key_too_long_for_an_index_is_rejected() {
     let mut mirror = Mirror::keyed().await;
     let report = mirror.load(format!("Id,Day\n{},2026-05-01\n2,2026-05-01\n", "k".repeat(3000))).await;

@@ -31,6 +31,53 @@ async fn a_new_window_is_copied_with_its_lineage() {
 }
 
 #[tokio::test]
+async fn a_first_load_leaves_the_table_with_its_indexes() {
+    for duplicate in ["", "1,2026-05-01,APPROVED,1\n"] {
+        let mut mirror = Mirror::keyed().await;
+        let report = mirror.load(format!("{FIRST}{duplicate}")).await;
+        assert_eq!(counts(&report)[0], 3);
+        assert_eq!(
+            mirror.query("select indexdef from pg_indexes where tablename = 'actions' order by indexname").await,
+            [
+                "CREATE UNIQUE INDEX actions_key ON impact.actions USING btree (_account, id)",
+                "CREATE INDEX actions_window ON impact.actions USING btree (_account, _program, _day)"
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_re_read_counts_the_rows_of_each_day_as_they_stand_then() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load(FIRST).await;
+    mirror.window = Window::new(day("2026-05-01"), day("2026-05-02")).unwrap();
+    let report = mirror
+        .load("Id,Day,Status,Amount\n1,2026-05-02,PENDING,10.50\n3,2026-05-02,PENDING,5\n5,2026-05-02,PENDING,1\n")
+        .await;
+    assert_eq!(counts(&report), [1, 2, 1, 0, 0]);
+    assert_eq!(report.rows_per_day.values().copied().collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(report.days_written, BTreeSet::from([day("2026-05-02")]));
+    assert_eq!(
+        mirror.query("select concat_ws('|', _day, count(*)) from impact.actions group by _day").await,
+        ["2026-05-02|3"]
+    );
+}
+
+#[tokio::test]
+async fn a_sum_is_empty_where_no_value_is_left() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Day,Amount\n1,2026-05-01,10.50\n2,2026-05-02,\n").await;
+    mirror.load("Id,Day,Amount\n1,2026-05-01,\n2,2026-05-02,\n").await;
+    mirror.load("Id,Day,Amount\n1,2026-05-01,\n2,2026-05-02,7\n").await;
+    assert_eq!(
+        mirror
+            .query("select concat_ws('|', rows_changed, coalesce(sum_before::text, '-'), coalesce(sum_after::text, '-')) from impact_mirror.restatement order by load_id")
+            .await,
+        ["1|10.50|-", "1|-|7"]
+    );
+}
+
+#[tokio::test]
 async fn reading_again_touches_only_what_differs() {
     let mut mirror = Mirror::keyed().await;
     mirror.load(FIRST).await;
@@ -234,4 +281,67 @@ async fn another_key_gets_another_index() {
     mirror.key.clear();
     let report = mirror.load("Id,Sku,Day\n1,x,2026-05-01\n1,y,2026-05-01\n1,y,2026-05-01\n").await;
     assert_eq!(counts(&report), [1, 0, 0, 2, 0]);
+}
+
+/// The ledger of the last load: its keys, and each number's rows and sums.
+async fn ledger(mirror: &Mirror) -> (String, Vec<String>) {
+    let keys = "select concat_ws(' ', rows_inserted, rows_updated, rows_deleted) from impact_mirror.load order by id desc limit 1";
+    let numbers = "select concat_ws('|', column_name, rows_changed, coalesce(sum_before, -1), coalesce(sum_after, -1)) \
+                   from impact_mirror.restatement where load_id = (select max(id) from impact_mirror.load) order by column_name";
+    (mirror.query(keys).await.remove(0), mirror.query(numbers).await)
+}
+
+#[tokio::test]
+async fn the_ledger_of_a_reread_counts_keys_and_adds_up_numbers_of_new_and_wider_columns_too() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Day,Amount,Units,Rate\n1,2026-05-01,10,1,1\n2,2026-05-02,20,2,2\n3,2026-05-03,30,3,3\n").await;
+    // Amount becomes numeric, Bonus is new, Rate becomes a text and with it no number; Units stays.
+    mirror
+        .load("Id,Day,Amount,Units,Rate,Bonus\n1,2026-05-01,10.5,1,x,4\n2,2026-05-02,20,2,2,\n4,2026-05-03,40,4,4,6\n")
+        .await;
+    let (keys, numbers) = ledger(&mirror).await;
+    assert_eq!(keys, "1 1 1");
+    assert_eq!(numbers, ["amount|3|60|70.5", "bonus|2|-1|10", "units|2|6|7"]);
+    let sums = "select concat_ws('|', sum(amount), sum(bonus), sum(units)) from impact.actions";
+    assert_eq!(mirror.query(sums).await, ["70.5|10|7"]);
+
+    // A column that the file no longer has is NULL from now on, which is a restatement too.
+    mirror.load("Id,Day,Amount\n1,2026-05-01,10.5\n2,2026-05-02,20\n4,2026-05-03,40\n").await;
+    let (keys, numbers) = ledger(&mirror).await;
+    assert_eq!((keys.as_str(), numbers), ("0 3 0", ["bonus|2|10|-1", "units|3|7|-1"].map(str::to_owned).to_vec()));
+}
+
+#[tokio::test]
+async fn the_ledger_without_a_key_counts_rows_that_came_and_went() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("Id,Cost\na,1\na,1\nb,2\nc,\n").await;
+    mirror.load("Id,Cost,Fee\na,1,\nb,2.5,7\nc,,\n").await;
+    let (keys, numbers) = ledger(&mirror).await;
+    assert_eq!(keys, "1 0 2", "a row that changed went and came");
+    assert_eq!(numbers, ["cost|3|4|3.5", "fee|1|-1|7"]);
+}
+
+#[tokio::test]
+async fn the_ledger_of_a_file_of_no_bytes_says_what_went() {
+    for partition in [Partition::None, Partition::Month] {
+        let mut mirror = Mirror { partition, ..Mirror::keyed().await };
+        mirror.load(FIRST).await;
+        mirror.window = Window::new(day("2026-05-02"), day("2026-05-03")).unwrap();
+        mirror.load("").await;
+        assert_eq!(ledger(&mirror).await, ("0 0 2".to_owned(), vec!["amount|2|25|-1".to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn the_ledger_of_a_key_that_moved_within_a_table_by_month_is_that_of_any_other() {
+    let mut sums = Vec::new();
+    for partition in [Partition::None, Partition::Month] {
+        let mut mirror = Mirror { partition, ..Mirror::keyed().await };
+        mirror.window = Window::new(day("2026-04-30"), day("2026-05-01")).unwrap();
+        mirror.load("Id,Day,Amount\n1,2026-04-30,5\n2,2026-05-01,6\n").await;
+        mirror.load("Id,Day,Amount\n1,2026-05-01,7\n2,2026-05-01,6\n").await;
+        sums.push(ledger(&mirror).await);
+    }
+    assert_eq!(sums[0], ("0 1 0".to_owned(), vec!["amount|1|11|13".to_owned()]));
+    assert_eq!(sums[0], sums[1]);
 }

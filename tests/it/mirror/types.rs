@@ -230,3 +230,40 @@ async fn a_value_cut_in_two_by_the_end_of_the_sample_has_no_say() {
     mirror.load(format!("Header\n{}", "2026-05-01T10:20:30Z\n".repeat(200_000))).await;
     assert_eq!(mirror.types().await, ["header timestamp with time zone data"]);
 }
+
+#[tokio::test]
+async fn every_rendering_that_is_known_of_impact_com_is_read() {
+    use ColumnKind::{Date, Numeric, Timestamptz};
+    // impact-api §7.5, row by row: the type it is given, the type found without, and what stands in the table.
+    let renderings = [
+        ("2026-05-29T04:33:50-05:00", Timestamptz, "timestamp with time zone", "2026-05-29 09:33:50+00"),
+        ("2026-05-29T04:33:50-0600", Timestamptz, "timestamp with time zone", "2026-05-29 10:33:50+00"),
+        ("2026-05-29T04:33:50.123Z", Timestamptz, "timestamp with time zone", "2026-05-29 04:33:50.123+00"),
+        ("2026-05-29 04:33:50", Timestamptz, "timestamp with time zone", "2026-05-29 08:33:50+00"),
+        ("2026-05-29T04:33:50", Timestamptz, "timestamp with time zone", "2026-05-29 08:33:50+00"),
+        ("May 29, 2026", Date, "date", "2026-05-29"),
+        ("2026-05", Date, "text", "2026-05-01"),
+        ("May 2026", Date, "text", "2026-05-01"),
+        ("5.000000000000000000", Numeric, "numeric", "5.00"),
+        ("5.0", Numeric, "numeric", "5.0"),
+        ("21.99", Numeric, "numeric", "21.99"),
+        ("-21.99", Numeric, "numeric", "-21.99"),
+        ("$1,234.50", Numeric, "numeric", "1234.50"),
+        ("-$1,234.50", Numeric, "numeric", "-1234.50"),
+        ("1,234", Numeric, "numeric", "1234"),
+    ];
+    let header: Vec<_> = (1..=renderings.len()).map(|n| format!("told{n},found{n}")).collect();
+    let row: Vec<_> = renderings.iter().map(|(text, ..)| format!("\"{text}\",\"{text}\"")).collect();
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.configured = (1..).zip(&renderings).map(|(n, (_, kind, ..))| (format!("told{n}"), *kind)).collect();
+    mirror.load(format!("{}\n{}\n", header.join(","), row.join(","))).await;
+    let types = mirror.types().await;
+    for (index, (text, told, found, stored)) in renderings.iter().enumerate() {
+        let number = index + 1;
+        let value = format!(
+            "select told{number}::text from (select set_config('timezone', 'UTC', false)) zone, impact.actions"
+        );
+        assert_eq!(mirror.query(&value).await, [*stored], "{text} as {told}");
+        assert_eq!(types[index * 2 + 1], format!("found{number} {found} data"), "{text}");
+    }
+}

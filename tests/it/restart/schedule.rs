@@ -1,6 +1,6 @@
 //! Ticks that nobody was there for.
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Timelike as _, Utc};
 
 use super::{QUICK, quiet_for};
 use crate::support::daemon::{Scene, Wishes, still};
@@ -19,7 +19,10 @@ async fn pretend(scene: &Scene, last_tick_at: &str, next_refresh_at: &str) {
 
 #[tokio::test]
 async fn ticks_missed_while_down_are_caught_up_once_and_a_schedule_that_never_ticked_ticks_at_once() {
-    let hourly = Wishes { schedule: "0 0 * * * *", ..Wishes::default() };
+    // Half an hour from now, so that no tick comes while the test runs.
+    let minute = (Utc::now().minute() + 30) % 60;
+    let schedule = format!("0 {minute} * * * *");
+    let hourly = Wishes { schedule: &schedule, ..Wishes::default() };
     let scene = Scene::with(still(QUICK), hourly).await;
     let mut first = scene.run();
     scene.until_mirrored().await;
@@ -34,7 +37,10 @@ async fn ticks_missed_while_down_are_caught_up_once_and_a_schedule_that_never_ti
     scene.assert_mirrored().await;
     assert_eq!(scene.orders(), 4, "40 missed ticks are one");
     scene
-        .until("(select bool_and(last_tick_at = date_trunc('hour', last_tick_at)) from impact_mirror.export_account)")
+        .until(&format!(
+            "(select bool_and(last_tick_at = date_trunc('hour', last_tick_at) + interval '{minute} min')
+                from impact_mirror.export_account)"
+        ))
         .await;
     assert_eq!(scene.value::<i64>(TICKS).await, 1);
     second.kill();

@@ -16,6 +16,18 @@ async fn the_data_depends_on_the_seed_and_the_clock_only() {
 }
 
 #[tokio::test]
+async fn programs_can_differ_in_size() {
+    let ranked = ProgramSizes::Ranked;
+    let api = Api::with(Options { actions_per_day: 60, clicks_per_day: 60, program_sizes: ranked, ..options() }).await;
+    let (from, to) = (day("2026-02-01"), day("2026-03-31"));
+    let count = |report: &str, program: &str| rows(&api.sandbox.truth(BRAND, report, program, from, to, &[])).len();
+    for report in [LISTING, "clicks"] {
+        let (first, second) = (count(report, "1000"), count(report, "2000"));
+        assert!(second * 18 < first * 10 && second * 23 > first * 10, "{report}: {first} and {second}");
+    }
+}
+
+#[tokio::test]
 async fn a_listing_restates_itself_as_the_clock_advances() {
     let api = Api::start().await;
     let truth = || {

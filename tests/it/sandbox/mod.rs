@@ -11,7 +11,7 @@ mod switches;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use impact_mirror::sandbox::{Fault, FaultKind, Options, Point, Sandbox};
+use impact_mirror::sandbox::{Fault, FaultKind, Options, Point, ProgramSizes, Sandbox};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
 

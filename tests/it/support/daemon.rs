@@ -106,6 +106,8 @@ pub struct Scene {
     pub sandbox: Sandbox,
     pub exports: Vec<Mirrored>,
     pub dir: StateDir,
+    /// Further variables of the environment of its processes.
+    pub env: Vec<(&'static str, String)>,
     pub database: Option<TestDatabase>,
     pub pool: PgPool,
 }
@@ -130,6 +132,7 @@ impl Scene {
             sandbox: Sandbox::start(options).await.unwrap(),
             exports: wishes.exports.to_vec(),
             dir: StateDir::new(),
+            env: Vec::new(),
             database: None,
             pool,
         };
@@ -175,6 +178,7 @@ impl Scene {
             .arg(self.config())
             .args(arguments)
             .env("SANDBOX_TOKEN", "sandbox-brand-token")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)

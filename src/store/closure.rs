@@ -1,0 +1,101 @@
+//! Buckets that a 429 closes, and that a call that is let through opens again.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::{Error, failed};
+use crate::account::AccountName;
+use crate::export::Bucket;
+
+/// The longest that a reset is believed; a header that says 2099 does not stop us for ever.
+const LONGEST_CLOSURE: Duration = Duration::from_hours(24);
+
+/// Closes a bucket after a 429 (design §10): until the reset, else an hourly bucket for 5 minutes doubling to an
+/// hour, a daily one for an hour. Where resets are kept and lead to the next 429 all the same, the pause
+/// doubles.
+/// What is closed already is not closed for longer by further 429s to calls that were under way. Says until when, where the
+/// bucket was open before. The caller holds the account's row.
+pub(super) async fn close(
+    conn: &mut PgConnection,
+    account: &AccountName,
+    bucket: Bucket,
+    reset_after: Option<Duration>,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    let reset_seconds = reset_after.map(|reset| reset.clamp(Duration::from_secs(1), LONGEST_CLOSURE).as_secs_f64());
+    let closed = sqlx::query!(
+        r#"
+        with before as (
+            select coalesce(closed_until > $4, false) as was_closed
+            from impact_mirror.bucket
+            where account = $1 and bucket = $2
+        )
+        update impact_mirror.bucket
+        set throttles = throttles + case when closed_until > $4 then 0 else 1 end,
+            closed_until = greatest(
+                closed_until,
+                case
+                    when $3::double precision is not null and throttles < 2 then $4::timestamptz + make_interval(secs => $3)
+                    when closed_until > $4 then $4::timestamptz + coalesce(make_interval(secs => $3), interval '0')
+                    when $3 is not null then $4::timestamptz + greatest(
+                        make_interval(secs => $3), least(interval '1 second' * power(2, least(throttles, 12)), interval '1 hour'))
+                    when window_length > interval '1 hour' then $4::timestamptz + interval '1 hour'
+                    else $4::timestamptz + least(interval '5 minutes' * power(2, least(throttles, 10)), interval '1 hour')
+                end)
+        from before
+        where account = $1 and bucket = $2
+        returning closed_until as "until!", was_closed as "was_closed!"
+        "#,
+        account.as_str(),
+        bucket.as_str(),
+        reset_seconds,
+        now,
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed("close a bucket"))?;
+    Ok((!closed.was_closed).then_some(closed.until))
+}
+
+/// Until when a bucket is closed; `None`: it is open.
+pub async fn closed_until(
+    conn: &mut PgConnection,
+    account: &AccountName,
+    bucket: Bucket,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    sqlx::query_scalar!(
+        r#"
+        select closed_until as "closed_until!" from impact_mirror.bucket
+        where account = $1 and bucket = $2 and closed_until > $3
+        "#,
+        account.as_str(),
+        bucket.as_str(),
+        now,
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed("look whether a bucket is closed"))
+}
+
+/// Forgets the count of 429s after calls that were let through, by their charges. One that went out before the bucket closed
+/// proves nothing. The caller holds the account's row.
+pub(super) async fn reopen(conn: &mut PgConnection, charges: &[i64], now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        update impact_mirror.bucket b
+        set throttles = 0, closed_until = null
+        from impact_mirror.charge c
+        where c.id = any($1) and b.account = c.account and b.bucket = c.bucket
+          and b.throttles > 0 and b.closed_until <= least(c.at, $2)
+        "#,
+        charges,
+        now,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("reopen a bucket"))?;
+    Ok(())
+}

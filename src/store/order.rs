@@ -1,0 +1,224 @@
+//! Orders: a planned job is claimed together with its charges, in one transaction.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::job::{Worker, fetch};
+use super::quota::{self, Charge, Charged, Purpose};
+use super::{Error, failed};
+use crate::account::AccountName;
+use crate::export::Bucket;
+use crate::job::{Job, JobId};
+
+/// Remote jobs of an account that are under way at once; how many impact.com runs is unknown (impact-api §9, 36).
+const MAX_UNDER_WAY: i64 = 5;
+
+/// Claims the most wanted planned job whose bucket has room, charges it, and moves it to `submitting`, all in one
+/// transaction. A Replay is one of the hourly requests besides (impact-api §4.1).
+///
+/// The job is looked for twice: without a lock, to learn whose turn it is, and once more with the account's ledger in our
+/// hands, when nobody else can take what it stands on.
+pub async fn claim(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>) -> Result<Option<Job>, Error> {
+    quota::redate_all(conn, &worker.accounts, now).await?;
+    let mut accounts = worker.accounts.clone();
+    while let Some(found) = find(conn, &accounts, worker, now).await? {
+        let account = [found.account.as_str().to_owned()];
+        let mut tx = conn.begin().await.map_err(failed("begin"))?;
+        quota::lock(&mut tx, &found.account).await?;
+        if let Some(found) = find(&mut tx, &account, worker, now).await?
+            && let Some(job) = take(&mut tx, &found, worker, now).await?
+        {
+            tx.commit().await.map_err(failed("commit a claim"))?;
+            return Ok(Some(job));
+        }
+        // Another replica has taken the last one.
+        tx.rollback().await.map_err(failed("give a claim up"))?;
+        accounts.retain(|one| *one != account[0]);
+    }
+    Ok(None)
+}
+
+/// A planned job whose turn it is.
+struct Found {
+    id: i64,
+    account: AccountName,
+    bucket: Bucket,
+    replay_of: Option<String>,
+    cost: i32,
+}
+
+/// The most wanted planned job of some accounts.
+async fn find(
+    conn: &mut PgConnection,
+    accounts: &[String],
+    worker: &Worker,
+    now: DateTime<Utc>,
+) -> Result<Option<Found>, Error> {
+    sqlx::query_as!(
+        Found,
+        r#"
+        with room as materialized (
+            select b.account, b.bucket, r.room > 0 as has_room, coalesce(b.closed_until > $4, false) as is_closed
+            from impact_mirror.bucket b
+            cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $4) r
+            where b.account = any($1)
+        )
+        select j.id, j.account as "account: AccountName", j.bucket as "bucket: Bucket", j.replay_of,
+               case when j.replay_of is null then 1 else a.replay_cost end as "cost!"
+        from impact_mirror.job j
+        join impact_mirror.account a on a.name = j.account and a.paused_since is null
+        join impact_mirror.export_account ea on ea.export = j.export and ea.account = j.account and ea.paused_since is null
+        join room d on d.account = j.account and d.bucket = j.bucket
+        left join room h on h.account = j.account and h.bucket = 'requests'
+        where j.state = 'planned'
+          and j.run_at <= now()
+          and j.export = any($2)
+          and (d.has_room or (j.replay_of is not null and a.replay_cost = 0 and not d.is_closed))
+          and (j.replay_of is null or h.has_room)
+          and not exists (
+              select 1 from impact_mirror.job s
+              where s.state = 'submitting' and s.account = j.account and s.bucket = j.bucket and s.program = j.program)
+          -- A limit of windows on trial is tried by one order at a time: several would be lost together.
+          and not (j.replay_of is null and ea.max_window_days is not null and ea.max_window_learned_at is null and exists (
+              select 1 from impact_mirror.job t
+              where t.finished_at is null and t.state <> 'planned' and t.export = j.export and t.account = j.account))
+          and $3 > (
+              select count(*) from impact_mirror.job w
+              where w.state in ('submitting', 'waiting') and w.account = j.account)
+        order by j.priority, j.id
+        limit 1
+        "#,
+        accounts,
+        &worker.exports,
+        MAX_UNDER_WAY,
+        now,
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed("look for a planned job"))
+}
+
+/// Charges a job and claims it. `None`: there is no room, or the job was called off a moment ago.
+async fn take(
+    conn: &mut PgConnection,
+    found: &Found,
+    worker: &Worker,
+    now: DateTime<Utc>,
+) -> Result<Option<Job>, Error> {
+    let id = JobId(found.id);
+    let call = if found.replay_of.is_some() { "replay" } else { "submit" };
+    let hourly = found.replay_of.is_some().then_some((Bucket::Requests, 1));
+    for (bucket, cost) in [Some((found.bucket, found.cost)), hourly].into_iter().flatten() {
+        let purpose = Purpose::Order { at: now, cost };
+        let charge = Charge { account: &found.account, bucket, call, job: Some(id), purpose };
+        match quota::charge(conn, charge, now).await? {
+            Charged::Yes(_) => {}
+            Charged::No { .. } => return Ok(None),
+        }
+    }
+    let lease = sqlx::query_scalar!(
+        r#"
+        with claimed as (
+            update impact_mirror.job
+            set state = 'submitting', submitted_at = $4, submitted_remote_at = null, remote_done_at = null, as_of = null,
+                remote_job_id = null, attempts = attempts + 1, error_kind = null, error_message = null,
+                lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
+            where id = $1 and state = 'planned'
+            returning id, lease_token
+        ), event as (
+            insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder)
+            select id, now(), 'planned', 'submitting', $2 from claimed
+        )
+        select lease_token as "lease_token!: Uuid" from claimed
+        "#,
+        id.0,
+        worker.holder,
+        worker.lease.as_secs_f64(),
+        now,
+    )
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(failed("claim a planned job"))?;
+    match lease {
+        Some(lease) => fetch(conn, id, lease, false).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Charges an order anew that has not gone out yet: what was charged for it is given back, for it is too old to cover the
+/// call. `None`: there is no room any more, and nothing was changed.
+pub async fn renew(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>) -> Result<Option<Job>, Error> {
+    let mut tx = conn.begin().await.map_err(failed("begin"))?;
+    quota::lock(&mut tx, &job.account).await?;
+    let old = sqlx::query!(
+        r#"
+        delete from impact_mirror.charge
+        where job_id = $1 and ordered_at = $2
+        returning bucket as "bucket: Bucket", cost
+        "#,
+        job.id.0,
+        job.submitted_at,
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(failed("take back an old charge"))?;
+    let call = if job.replay_of.is_some() { "replay" } else { "submit" };
+    for one in old {
+        let purpose = Purpose::Order { at: now, cost: one.cost };
+        let charge = Charge { account: &job.account, bucket: one.bucket, call, job: Some(job.id), purpose };
+        match quota::charge(&mut tx, charge, now).await? {
+            Charged::Yes(_) => {}
+            Charged::No { .. } => return Ok(None),
+        }
+    }
+    let kept = sqlx::query!(
+        "update impact_mirror.job set submitted_at = $3 where id = $1 and lease_token = $2 and state = 'submitting'",
+        job.id.0,
+        job.lease,
+        now,
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(failed("date an order anew"))?;
+    if kept.rows_affected() == 0 {
+        return Err(Error::LeaseLost { job: job.id });
+    }
+    tx.commit().await.map_err(failed("commit a new charge"))?;
+    Ok(Some(Job { submitted_at: Some(now), ..job.clone() }))
+}
+
+/// The accounts with orders that wait for nothing but impact.com's clock to be read, which a call does: at most one in
+/// five minutes.
+pub async fn held_by_remote_clock(
+    conn: &mut PgConnection,
+    worker: &Worker,
+    now: DateTime<Utc>,
+) -> Result<Vec<AccountName>, Error> {
+    sqlx::query_scalar!(
+        r#"
+        select a.name as "name: AccountName"
+        from impact_mirror.account a
+        join impact_mirror.bucket b on b.account = a.name
+        cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $3) r
+        where a.name = any($1)
+          and a.paused_since is null
+          and (a.clock_asked_at is null or a.clock_asked_at > $3 or a.clock_asked_at <= $3 - interval '5 minutes')
+          and r.clock_may_tell
+          and exists (
+              select 1
+              from impact_mirror.job j
+              join impact_mirror.export_account ea
+                  on ea.export = j.export and ea.account = j.account and ea.paused_since is null
+              where j.state = 'planned' and j.run_at <= now() and j.export = any($2)
+                and j.account = b.account and (j.bucket = b.bucket or (j.replay_of is not null and b.bucket = 'requests')))
+        group by a.name
+        "#,
+        &worker.accounts,
+        &worker.exports,
+        now,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("look for orders that wait for a clock"))
+}

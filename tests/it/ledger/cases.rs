@@ -1,0 +1,102 @@
+//! Worlds of the ledger that are worth a test of their own.
+
+use chrono::TimeDelta;
+use impact_mirror::export::Bucket;
+use impact_mirror::store::quota::Charged;
+use sqlx::PgPool;
+
+use super::{Day, Fate, Plot, World, charge, limit_of, our_limit};
+use crate::support::database::migrated;
+
+/// A world without events in which nothing was heard yet.
+async fn young_world(pool: &PgPool) -> World {
+    let plot =
+        Plot { day: Day::Rolling, has_dates: true, begins_after: 0, events: Vec::new(), ends_with_headers: false };
+    let world = World::begin(pool.clone(), &plot).await;
+    sqlx::query("update impact_mirror.account set remote_clock = null, remote_clock_tick = 0, ticks = 0, ticked_at = null where name = $1")
+        .bind(world.account.as_str())
+        .execute(pool)
+        .await
+        .unwrap();
+    world
+}
+
+/// How many of so many calls at once are let through; they are answered.
+async fn sent(world: &mut World, calls: usize) -> usize {
+    let clicks = |world: &World| world.ours.iter().filter(|(bucket, _)| *bucket == Bucket::ClickExport).count();
+    let before = clicks(world);
+    world.call(Bucket::ClickExport, &vec![ANSWERED; calls]).await;
+    world.pass(TimeDelta::seconds(1)).await;
+    clicks(world) - before
+}
+
+const LOST: (Fate, i64) = (Fate::ReplyLost, 0);
+const ANSWERED: (Fate, i64) = (Fate::Answered { with_headers: false }, 0);
+
+#[tokio::test]
+async fn a_clock_set_forward_before_the_first_date_is_found_out_by_it() {
+    let database = migrated().await;
+    let mut world = young_world(database.pool()).await;
+    world.call(Bucket::ClickExport, &[LOST, LOST]).await;
+    world.pass(TimeDelta::seconds(1)).await;
+    world.ahead += TimeDelta::hours(30);
+    // By our clock the two are long over. The first answer tells that they are not.
+    assert_eq!(sent(&mut world, 1).await, 1);
+    assert_eq!(sent(&mut world, 3).await, 0, "all three of our share are used");
+    assert_eq!(world.problem, None);
+    assert!(world.has_room_again(false).await);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_before_the_first_date_shuts_a_bucket_for_a_window_at_most() {
+    let database = migrated().await;
+    let mut world = young_world(database.pool()).await;
+    world.call(Bucket::ClickExport, &[LOST; 3]).await;
+    world.pass(TimeDelta::seconds(1)).await;
+    world.ahead -= TimeDelta::days(10);
+    world.call(Bucket::ClickExport, &[ANSWERED]).await; // finds the charges in the future, and no room
+    assert!(world.flights.is_empty());
+    world.pass(TimeDelta::hours(25)).await;
+    assert!(world.gets_through(1, false).await, "ten days later by the calendar, one by the clock");
+    assert_eq!(world.problem, None);
+}
+
+/// What headers said holds until its time is over, and no longer than until a later answer says nothing.
+#[tokio::test]
+async fn a_report_of_little_left_is_dropped_after_its_reset() {
+    let database = migrated().await;
+    let mut world = young_world(database.pool()).await;
+    world.others.extend([(Bucket::ClickExport, world.time - TimeDelta::hours(23)); 3]);
+    world.call(Bucket::ClickExport, &[(Fate::Answered { with_headers: true }, 0)]).await;
+    world.pass(TimeDelta::seconds(1)).await;
+    assert_eq!(sent(&mut world, 3).await, 0, "three of theirs, one of ours: nothing is left");
+    world.pass(TimeDelta::hours(2)).await;
+    // Theirs are over. One asks, and as its answer has no headers, the report is gone.
+    assert_eq!(sent(&mut world, 3).await, 1);
+    assert_eq!(sent(&mut world, 3).await, 1, "of our three");
+    world.pass(TimeDelta::hours(25)).await;
+    assert!(world.gets_through(3, false).await, "impact.com's clock was read");
+    assert_eq!(sent(&mut world, 5).await, 2, "the whole of our share");
+    assert_eq!(world.problem, None);
+}
+
+/// While one replica charges, the next one waits, and then sees what the first has left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_that_charge_at_once_share_what_is_left() {
+    let database = migrated().await;
+    for _ in 0..20 {
+        let world = young_world(database.pool()).await;
+        let (account, now) = (world.account.clone(), world.now());
+        let charging: Vec<_> = (0..6)
+            .map(|_| {
+                let (pool, account) = (database.pool().clone(), account.clone());
+                tokio::spawn(async move { charge(&pool, &account, Bucket::ClickExport, now).await })
+            })
+            .collect();
+        let mut paid = 0;
+        for one in charging {
+            paid += u32::from(matches!(one.await.unwrap(), Charged::Yes(_)));
+        }
+        assert_eq!(paid, our_limit(limit_of(Bucket::ClickExport)));
+    }
+}

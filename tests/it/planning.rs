@@ -1,0 +1,134 @@
+//! What a planning pass reads, held against the rows of the tables one by one.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use impact_mirror::account::AccountName;
+use impact_mirror::config::{self, Settings};
+use impact_mirror::export::{Bucket, ExportName};
+use impact_mirror::plan::Cell;
+use impact_mirror::store::configured::{self, Ticks};
+use impact_mirror::store::coverage;
+use sqlx::PgConnection;
+
+use crate::support::database::migrated;
+
+/// Three accounts with two exports of two programs each.
+fn settings() -> Settings {
+    let mut text = "[database]\nurl = \"embedded\"\n\
+         [exports.actions]\naccounts = \"all\"\nreport = \"adv_action_listing_pm_only\"\nsince = \"2026-01-01\"\n\
+         [exports.clicks]\naccounts = \"all\"\nclicks = true\nsince = \"2026-01-01\"\n"
+        .to_owned();
+    for name in ["one", "two", "three"] {
+        write!(
+            text,
+            "[accounts.{name}]\npersona = \"brand\"\naccount_sid = \"IR{name}\"\nauth_token = {{ env = \"TOKEN\" }}\n\
+             time_zone = \"America/New_York\"\nprograms = [1000, 2000]\n"
+        )
+        .unwrap();
+    }
+    let environment = [("TOKEN", "secret"), ("STATE_DIRECTORY", "/tmp")].into();
+    config::check(&text, Path::new("test.toml"), &environment).unwrap()
+}
+
+/// Days of all kinds in no order: never tried, failed, settled, to be read again, open. One feed has none at all.
+const WORLD: &str = "
+    select setseed(0.5);
+    insert into impact_mirror.job (export, account, program, from_day, to_day, reason, priority, bucket, request,
+        wanted_after, run_at, created_at)
+    select f.export, f.account, f.program, d::date, d::date + 2, (array['fresh', 'refresh', 'backfill'])[1 + floor(random() * 3)],
+           1, e.bucket, '{}', now(), now(), now()
+    from impact_mirror.feed f
+    join impact_mirror.export e on e.name = f.export
+    cross join generate_series(timestamp '2026-01-05', '2026-03-20', interval '15 days') d
+    where (f.account, f.program) <> ('three', '2000')
+    order by random();
+    update impact_mirror.job set state = 'cancelled', finished_at = now() where random() < 0.4;
+    insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id, next_refresh_at,
+        failed_at, failed_job_id)
+    select f.export, f.account, f.program, d::date,
+           case when loaded then 1 end, case when loaded then now() end,
+           case when loaded then now() - random() * interval '9 days' end, case when loaded then 1 end,
+           case when loaded and random() < 0.5 then now() + (random() - 0.5) * interval '9 days' end,
+           case when failed then now() - random() * interval '9 days' end, case when failed then 1 end
+    from impact_mirror.feed f
+    cross join generate_series(timestamp '2026-01-01', '2026-03-31', interval '1 day') d
+    cross join lateral (select random() < 0.8 and d is not null as loaded) l
+    cross join lateral (select not loaded or random() < 0.2 as failed) r
+    where random() < 0.7 and (f.account, f.program) <> ('three', '2000')
+    order by random();
+    insert into impact_mirror.charge (account, bucket, at, cost, call, job_id)
+    select account, bucket, now() - random() * interval '20 hours', 1, 'submit', id from impact_mirror.job where random() < 0.5;
+";
+
+async fn cells(conn: &mut PgConnection, key: [&str; 3]) -> Vec<(NaiveDate, Cell)> {
+    type Row = (NaiveDate, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "select day, as_of, next_refresh_at, failed_at from impact_mirror.cell
+         where export = $1 and account = $2 and program = $3 order by day",
+    )
+    .bind(key[0])
+    .bind(key[1])
+    .bind(key[2])
+    .fetch_all(conn)
+    .await
+    .unwrap();
+    let cell = |(day, as_of, next_refresh_at, failed_at)| (day, Cell { as_of, next_refresh_at, failed_at });
+    rows.into_iter().map(cell).collect()
+}
+
+async fn open(conn: &mut PgConnection, key: [&str; 3]) -> BTreeSet<NaiveDate> {
+    let days: Vec<NaiveDate> = sqlx::query_scalar(
+        "select d::date from impact_mirror.job, generate_series(from_day::timestamp, to_day::timestamp, interval '1 day') d
+         where finished_at is null and export = $1 and account = $2 and program = $3",
+    )
+    .bind(key[0])
+    .bind(key[1])
+    .bind(key[2])
+    .fetch_all(conn)
+    .await
+    .unwrap();
+    days.into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_pass_reads_of_every_feed_what_the_tables_say() {
+    let (database, settings) = (migrated().await, settings());
+    let mut conn = database.pool().acquire().await.unwrap();
+    configured::sync(&mut conn, &settings).await.unwrap();
+    sqlx::raw_sql(WORLD).execute(&mut *conn).await.unwrap();
+
+    let now = coverage::database_now(&mut conn).await.unwrap();
+    let exports: Vec<ExportName> = settings.exports.keys().cloned().collect();
+    let accounts: Vec<AccountName> = settings.accounts.keys().cloned().collect();
+    let ticks = Ticks::after(&settings, &exports, now);
+    let feeds = configured::feeds(&mut conn, &settings, &exports, &accounts, &ticks).await.unwrap();
+    let states = coverage::accounts(&mut conn, feeds, now).await.unwrap();
+
+    assert_eq!(states.len(), 3);
+    let mut found = (0, 0);
+    for state in states {
+        assert_eq!(state.feeds.len(), 4);
+        for feed in &state.feeds {
+            let key = [feed.feed.export.as_str(), feed.feed.account.as_str(), feed.feed.program.as_str()];
+            assert_eq!(feed.cells, cells(&mut conn, key).await, "{key:?}");
+            assert_eq!(feed.open, open(&mut conn, key).await, "{key:?}");
+            found = (found.0 + feed.cells.len(), found.1 + feed.open.len());
+        }
+        for bucket in [Bucket::ReportExport, Bucket::ClickExport] {
+            let counting: i64 = sqlx::query_scalar(
+                "select (select count(*) from impact_mirror.charge where account = $1 and bucket = $2)
+                      + (select count(*) from impact_mirror.job where account = $1 and bucket = $2 and state = 'planned')",
+            )
+            .bind(state.account.as_str())
+            .bind(bucket.as_str())
+            .fetch_one(&mut *conn)
+            .await
+            .unwrap();
+            assert_eq!(i64::try_from(state.budgets[&bucket].charges.len()).unwrap(), counting, "{bucket:?}");
+        }
+    }
+    assert!(found.0 > 400 && found.1 > 50, "{found:?}");
+}
