@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test bench bench-planner bench-plan-scale prepare check-prepare deny postgres dev-db
+.PHONY: help demo test bench-load bench-planner bench-plan-scale prepare check-prepare deny postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -17,10 +17,10 @@ test: postgres ## formatter, lints and all tests
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
-bench: postgres ## a million clicks from HTTP to committed rows, beside `psql \copy`
-	cargo bench --locked --bench pipeline -- $(ARGS)
+bench-load: postgres ## a million clicks from HTTP to committed rows, beside `psql \copy`; whole jobs; memory. ARGS="ROWS ROUNDS BIG_MB"
+	cargo bench --locked --bench load -- $(ARGS)
 
-bench-plan-scale: postgres ## planning for 1,000 accounts with 1,000,000 cells: seconds and memory
+bench-plan-scale: postgres ## planning for 1,000 accounts with 1,000,000 cells: seconds of each step, memory, entries read
 	cargo bench --locked --bench plan_scale -- $(ARGS)
 
 bench-planner: ## our planner beside two simple strategies: a brand with 25 programs over 60 simulated days

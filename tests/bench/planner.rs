@@ -1,8 +1,9 @@
 //! How well the budget is spent: our planner beside two simple strategies, for a brand with 25 programs and 6 exports
 //! that has just turned the mirror on, over 60 simulated days. `planner/brand.toml` is its configuration.
 //!
-//! `cargo bench --bench planner -- [SEED] [DAYS] [MAX_WINDOW_DAYS]`. The rows are those of the sandbox, which restates them as time goes
-//! by; the calls take effect at once. Each strategy looks once an hour and has the same budget.
+//! `cargo bench --bench planner -- [SEED] [DAYS] [MAX_WINDOW_DAYS] [equal]`. The rows are those of the sandbox, which restates them as
+//! time goes by; the calls take effect at once. Each strategy looks once an hour and has the same budget. The largest program has
+//! 100 actions on an average day, the second half as many, the third a third and so on; with `equal` each has 40.
 
 #![expect(clippy::unwrap_used, reason = "a measurement stops at the first thing that goes wrong")]
 
@@ -24,6 +25,7 @@ use std::time::Instant;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use brand::Brand;
+use impact_mirror::sandbox::ProgramSizes;
 use mirror::Mirror;
 use ours::Ours;
 use score::Score;
@@ -36,11 +38,13 @@ async fn main() {
     let seed = numbers.next().unwrap_or(1);
     let days = numbers.next().unwrap_or(60);
     let max_window_days = numbers.next().unwrap_or(31);
+    let sizes =
+        if std::env::args().any(|argument| argument == "equal") { ProgramSizes::Equal } else { ProgramSizes::Ranked };
     let begun = Instant::now();
-    let brand = Brand::new(seed.into(), days.into(), max_window_days).await;
+    let brand = Brand::new(seed.into(), days.into(), max_window_days, sizes).await;
     let truth = Truth::new(&brand);
     println!(
-        "seed {seed}, {days} days, windows of up to {max_window_days} days; the truth took {:.0} s\n",
+        "seed {seed}, {days} days, windows of up to {max_window_days} days, sizes of programs {sizes:?}; the truth took {:.0} s\n",
         begun.elapsed().as_secs_f64()
     );
 

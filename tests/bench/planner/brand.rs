@@ -10,7 +10,7 @@ use impact_mirror::account::AccountName;
 use impact_mirror::clock::{day_end, day_in, day_start};
 use impact_mirror::config::{self, Environment, Export, Programs, Settings};
 use impact_mirror::export::{Bucket, Program, Source, Window};
-use impact_mirror::sandbox::{Account, Options, Persona, Sandbox};
+use impact_mirror::sandbox::{Account, Options, Persona, ProgramSizes, Sandbox};
 
 /// The first hour of the simulation: midnight of the first of February in the brand's zone.
 const START: &str = "2027-02-01T05:00:00Z";
@@ -85,13 +85,13 @@ pub struct Brand {
 impl Brand {
     /// The brand, with data made from `seed`, for so many days; reports with dates are asked for up to `max_window_days`
     /// days at once.
-    pub async fn new(seed: u64, days: i64, max_window_days: u32) -> Self {
+    pub async fn new(seed: u64, days: i64, max_window_days: u32, sizes: ProgramSizes) -> Self {
         let text = include_str!("brand.toml").replace("31d", &format!("{max_window_days}d"));
         let environment = Environment::from([("ACME_AUTH_TOKEN", "sandbox-brand-token"), ("HOME", "/nonexistent")]);
         let settings = config::check(&text, Path::new("brand.toml"), &environment);
         let settings = settings.unwrap_or_else(|error| panic!("{error}"));
         let start: DateTime<Utc> = START.parse().unwrap();
-        let sandbox = start_sandbox(seed, start, &settings).await;
+        let sandbox = start_sandbox(seed, start, &settings, sizes).await;
         let feeds = settings.exports.values().flat_map(|export| feeds(export, &settings)).collect();
         Self {
             feeds,
@@ -111,16 +111,13 @@ impl Brand {
 
 fn feeds(export: &Export, settings: &Settings) -> Vec<Feed> {
     let account = &settings.accounts[&export.accounts[0]];
-    let programs = match &account.programs {
-        Programs::Listed(programs) if export.per_program => programs.clone(),
-        Programs::Listed(_) | Programs::All => vec![Program::none()],
-    };
+    let programs = export.programs_on(account).expect("the programs are listed");
     let feed =
         |program| Feed { export: export.clone(), account: account.name.clone(), program, zone: account.time_zone };
     programs.into_iter().map(feed).collect()
 }
 
-async fn start_sandbox(seed: u64, start: DateTime<Utc>, settings: &Settings) -> Sandbox {
+async fn start_sandbox(seed: u64, start: DateTime<Utc>, settings: &Settings, sizes: ProgramSizes) -> Sandbox {
     let configured = settings.accounts.values().next().unwrap();
     let Programs::Listed(programs) = &configured.programs else { panic!("the programs are listed") };
     let mut account = Account::new(Persona::Brand, configured.sid.as_str(), "sandbox-brand-token", "Bench");
@@ -130,6 +127,11 @@ async fn start_sandbox(seed: u64, start: DateTime<Utc>, settings: &Settings) -> 
         seed,
         start,
         clock_speed: 0.0,
+        actions_per_day: match sizes {
+            ProgramSizes::Equal => 40,
+            ProgramSizes::Ranked => 100,
+        },
+        program_sizes: sizes,
         accounts: vec![account],
         ..Options::default()
     };

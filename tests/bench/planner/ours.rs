@@ -6,7 +6,9 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use impact_mirror::clock::day_end;
 use impact_mirror::export::{Bucket, ExportName, Program, Window};
-use impact_mirror::plan::{AccountState, BudgetState, Cell, ChangeRates, Feed, FeedState, Spent, Wanted, band, draft};
+use impact_mirror::plan::{
+    AccountState, BudgetState, Cell, ChangeRates, Feed, FeedState, Observed, Spent, Wanted, draft,
+};
 use impact_mirror::scheduler::Cron;
 
 use crate::brand::{self, Brand};
@@ -17,7 +19,9 @@ pub struct Ours {
     /// Its feeds are those of the brand, in the same places.
     state: AccountState,
     crons: BTreeMap<ExportName, Cron>,
-    rates: BTreeMap<ExportName, ChangeRates>,
+    /// What reads have found, by export, and in the places of the feeds.
+    shared: BTreeMap<ExportName, Observed>,
+    own: Vec<Observed>,
     places: HashMap<(ExportName, Program), usize>,
 }
 
@@ -31,7 +35,8 @@ impl Ours {
         Self {
             state: AccountState { account, feeds: feeds().map(feed_state).collect(), budgets: BTreeMap::new() },
             crons: feeds().map(|feed| (name(feed), cron(feed))).collect(),
-            rates: feeds().map(|feed| (name(feed), ChangeRates::default())).collect(),
+            shared: feeds().map(|feed| (name(feed), Observed::default())).collect(),
+            own: vec![Observed::default(); brand.feeds.len()],
             places: feeds().enumerate().map(|(at, feed)| ((name(feed), feed.program.clone()), at)).collect(),
         }
     }
@@ -48,12 +53,12 @@ impl Ours {
     fn bring_up_to_date(&mut self, mirror: &Mirror<'_>, now: DateTime<Utc>) {
         let start = mirror.brand.start;
         let ticks: BTreeMap<_, _> = self.crons.iter().map(|(export, cron)| (export, ticks(cron, now))).collect();
-        for state in &mut self.state.feeds {
+        for (state, own) in self.state.feeds.iter_mut().zip(&self.own) {
             let export = &state.feed.export;
             // The mirror is turned on at the start, which is a tick too.
             state.tick_at = self.crons[export].last_before(now).max(Some(start));
             state.feed.ticks = Arc::clone(&ticks[export]);
-            state.rates = self.rates[export];
+            state.rates = ChangeRates::learned(own, &self.shared[export]);
         }
         let buckets: BTreeSet<Bucket> = mirror.brand.feeds.iter().map(brand::Feed::bucket).collect();
         self.state.budgets = buckets.into_iter().map(|bucket| (bucket, budget(mirror, bucket, now))).collect();
@@ -61,8 +66,9 @@ impl Ours {
 
     fn make(&mut self, call: &Wanted, mirror: &mut Mirror<'_>, now: DateTime<Utc>) {
         let place = self.places[&(call.export.clone(), call.request.program.clone())];
-        let rates = self.rates.get_mut(&call.export).expect("every export has rates");
-        learn(rates, mirror, place, call.window, now);
+        let found = findings(mirror, place, call.window, now);
+        self.own[place].merge(&found);
+        self.shared.get_mut(&call.export).expect("every export is there").merge(&found);
         mirror.read(place, call.window, call.reason, now);
         let cells = &mut self.state.feeds[place].cells;
         for day in call.window.days() {
@@ -74,16 +80,16 @@ impl Ours {
 }
 
 /// What a read is about to find, compared with the one before: only days that were over then teach anything.
-fn learn(rates: &mut ChangeRates, mirror: &Mirror<'_>, place: usize, window: Window, now: DateTime<Utc>) {
+fn findings(mirror: &Mirror<'_>, place: usize, window: Window, now: DateTime<Utc>) -> Observed {
     let zone = mirror.brand.feeds[place].zone;
+    let mut found = Observed::default();
     for day in window.days() {
         let end = day_end(zone, day);
         if let Some(held) = mirror.held(place, day).filter(|held| held.as_of >= end) {
-            let band = &mut rates.0[band(now - end)];
-            band.days += (now - held.as_of).as_seconds_f64() / 86_400.0;
-            band.changes += f64::from(u8::from(mirror.has_changed(place, day, now)));
+            found.add(now - end, now - held.as_of, mirror.has_changed(place, day, now));
         }
     }
+    found
 }
 
 /// The cells are in order of their days.
@@ -130,6 +136,7 @@ fn feed_state(feed: &brand::Feed) -> FeedState {
             program: feed.program.clone(),
             source: export.source.clone(),
             params: export.params.clone(),
+            format: export.result_format,
             time_zone: feed.zone,
             since: export.since,
             include_today: export.include_today,
