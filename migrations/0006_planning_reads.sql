@@ -13,7 +13,9 @@ alter table impact_mirror.cell set (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_insert_scale_factor = 0.02);
 
-create index job_planned on impact_mirror.job (account, bucket) include (reason) where state = 'planned';
+-- The most wanted job of a bucket, a Replay or a new order, comes first.
+create index job_planned on impact_mirror.job (account, bucket, (replay_of is not null), priority, id) include (reason)
+    where state = 'planned';
 
 alter table impact_mirror.open_cell drop constraint open_cell_job_id_fkey;
 -- What went with a job by that reference still does.

@@ -1,6 +1,6 @@
 //! `sync`: what is due now, to the end, with the same engine as the daemon's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -13,8 +13,10 @@ use crate::store;
 use crate::store::coverage::Progress;
 use crate::worker;
 
-/// How often progress is looked at.
+/// How often progress is looked at, while that takes next to no time.
 const LOOK: Duration = Duration::from_millis(200);
+/// Looking may take this part of the time: with thousands of jobs it is work too.
+const LOOKS_AT_MOST_A: u32 = 20;
 
 /// How a sync ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +62,10 @@ pub async fn sync(
     let mut pass = engine.planner().pass().await?;
     let (progress, end) = loop {
         let mut conn = database.pool().acquire().await?;
+        let began = Instant::now();
         let progress = store::coverage::progress(&mut conn, &exports, began_at).await?;
         drop(conn);
+        let pause = LOOK.max(began.elapsed() * (LOOKS_AT_MOST_A - 1));
         watch(&progress);
         if progress.open == progress.blocked {
             pass = engine.planner().pass().await?;
@@ -72,7 +76,7 @@ pub async fn sync(
         tokio::select! {
             biased;
             () = stop.cancelled() => break (progress, Some(SyncEnd::Stopped)),
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     };
     let mut conn = database.pool().acquire().await?;

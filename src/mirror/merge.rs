@@ -22,7 +22,7 @@ use super::pass::Counts;
 use super::rejects::{MAX_RAW, Rejects, beside, readable};
 use super::rows::{Destination, Rows, Rules};
 use super::sides::{self, Read as FileRead};
-use super::table::merge::{COPY_GONE, CREATE_GONE, DROP_TEMPORARY, Merge, PREPARE};
+use super::table::merge::{COPY_GONE, CREATE_GONE, DROP_TEMPORARY, Merge};
 use super::value::of_pg_day;
 use super::{Report, Writes};
 
@@ -119,7 +119,7 @@ async fn write(
     let keyed = !layout.key.is_empty();
     let Differences { changes, gone, .. } = differences;
     let (brings_rows, loses_rows) = (changes.count() > 0, gone.count() > 0);
-    for statement in [PREPARE.to_owned(), DROP_TEMPORARY.to_owned(), merge.create_changed(), CREATE_GONE.to_owned()] {
+    for statement in [DROP_TEMPORARY.to_owned(), merge.create_changed(), CREATE_GONE.to_owned()] {
         run(conn, statement, place).await?;
     }
     if brings_rows {

@@ -32,7 +32,8 @@ pub async fn due_together(
             join impact_mirror.export_account ea
                 on ea.export = j.export and ea.account = j.account and ea.paused_since is null
             join impact_mirror.remote_job r on r.account = j.account and r.id = j.remote_job_id
-            where j.state = 'waiting'
+            where j.finished_at is null
+              and j.state = 'waiting'
               and (j.lease_expires_at is null or j.lease_expires_at <= now())
               and j.account = any($1) and j.export = any($2)
         ), lead as (

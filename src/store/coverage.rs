@@ -267,10 +267,21 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
     sqlx::query_as!(
         Progress,
         r#"
+        with room as materialized (
+            select b.account, b.bucket,
+                   r.room > 0
+                       or (r.clock_may_tell
+                           and (a.clock_asked_at is null or a.clock_asked_at <= now() - interval '5 minutes'))
+                       as has_room
+            from impact_mirror.account a
+            join impact_mirror.bucket b on b.account = a.name
+            cross join lateral impact_mirror.bucket_room(b.account, b.bucket, now()) r
+            where a.name in (select account from impact_mirror.export_account where export = any($1))
+        )
         select count(*) filter (where j.finished_at is null) as "open!",
                count(*) filter (where j.finished_at is null and (
                    p.is_paused
-                   or (j.state = 'planned' and not p.has_room)
+                   or (j.state = 'planned' and not r.has_room)
                    or (j.error_kind = 'throttled' and j.lease_token is null and j.run_at > now() + interval '30 seconds')))
                    as "blocked!",
                count(*) filter (where j.finished_at is null and p.is_paused) as "paused!",
@@ -279,18 +290,11 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
                coalesce(sum(l.rows_read), 0)::bigint as "rows!"
         from impact_mirror.job j
         join (
-            select ea.export, ea.account, b.bucket,
-                   a.paused_since is not null or ea.paused_since is not null as is_paused,
-                   r.room > 0
-                       or (r.clock_may_tell
-                           and (a.clock_asked_at is null or a.clock_asked_at <= now() - interval '5 minutes'))
-                       as has_room
+            select ea.export, ea.account, a.paused_since is not null or ea.paused_since is not null as is_paused
             from impact_mirror.export_account ea
             join impact_mirror.account a on a.name = ea.account
-            join impact_mirror.bucket b on b.account = ea.account
-            cross join lateral impact_mirror.bucket_room(b.account, b.bucket, now()) r
-            where ea.export = any($1)
-        ) p on p.export = j.export and p.account = j.account and p.bucket = j.bucket
+        ) p on p.export = j.export and p.account = j.account
+        join room r on r.account = j.account and r.bucket = j.bucket
         left join impact_mirror.load l on l.id = j.load_id
         where j.export = any($1) and (j.finished_at is null or j.finished_at >= $2)
         "#,

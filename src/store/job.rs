@@ -110,7 +110,8 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
             join impact_mirror.account a on a.name = j.account and a.paused_since is null
             join impact_mirror.export_account ea
                 on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-            where j.state = any($1)
+            where j.finished_at is null
+              and j.state = any($1)
               and j.run_at <= now()
               and (j.lease_expires_at is null or j.lease_expires_at <= now())
               and j.account = any($2)
@@ -223,7 +224,7 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
         join impact_mirror.account a on a.name = j.account and a.paused_since is null
         join impact_mirror.export_account ea
             on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-        where j.state = any($1) and j.account = any($2) and j.export = any($3)
+        where j.finished_at is null and j.state = any($1) and j.account = any($2) and j.export = any($3)
         "#,
         &states,
         &worker.accounts,

@@ -13,6 +13,7 @@ pub mod heard;
 pub mod hint;
 pub mod job;
 pub mod load;
+mod nodelay;
 pub mod order;
 pub mod quota;
 pub mod reload;
@@ -120,7 +121,7 @@ pub fn connect_options(url: &SecretString) -> Result<PgConnectOptions, Error> {
     }
     let options: PgConnectOptions =
         url.expose_secret().parse().map_err(|error: sqlx::Error| bad(&error.to_string()))?;
-    Ok(options.application_name("impact-mirror").options([("timezone", "UTC")]))
+    Ok(options.application_name("impact-mirror").options([("timezone", "UTC"), NO_JIT]))
 }
 
 /// Opens a pool of at most `connections`; the first connection is made at once.
@@ -130,10 +131,17 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         .acquire_timeout(Duration::from_secs(10))
         .idle_timeout(Duration::from_mins(5))
         .test_before_acquire(true) // a server that was restarted leaves dead ones: no outcome is lost to them
+        .after_connect(|_conn, _metadata| {
+            nodelay::set_for_all();
+            Box::pin(async { Ok(()) })
+        })
         .connect_with(options)
         .await
         .map_err(Error::Connect)
 }
+
+/// Compiling an expression costs more than any statement of ours saves by it.
+const NO_JIT: (&str, &str) = ("jit", "off");
 
 /// The bookkeeping of migrations lives with ours, not in somebody's public schema.
 const MIGRATIONS: &str = "impact_mirror._sqlx_migrations";

@@ -58,35 +58,54 @@ async fn find(
     sqlx::query_as!(
         Found,
         r#"
-        with room as materialized (
-            select b.account, b.bucket, r.room > 0 as has_room, coalesce(b.closed_until > $4, false) as is_closed
+        with under_way as materialized (
+            select account, export, bucket, program, state
+            from impact_mirror.job
+            where finished_at is null and state <> 'planned' and account = any($1)
+        ), best as materialized (
+            select o.id, o.account, o.bucket, o.priority, o.replay_of, a.replay_cost
+            from impact_mirror.account a
+            join impact_mirror.bucket b on b.account = a.name
+            cross join (values (true), (false)) as kind (is_replay)
+            cross join lateral (
+                select j.id, j.account, j.bucket, j.priority, j.replay_of
+                from impact_mirror.job j
+                join impact_mirror.export_account ea
+                    on ea.export = j.export and ea.account = j.account and ea.paused_since is null
+                where j.state = 'planned'
+                  and j.account = b.account and j.bucket = b.bucket and (j.replay_of is not null) = kind.is_replay
+                  and j.run_at <= now()
+                  and j.export = any($2)
+                  and not exists (
+                      select 1 from under_way s
+                      where s.state = 'submitting' and s.account = j.account and s.bucket = j.bucket
+                        and s.program = j.program)
+                  -- A limit of windows on trial is tried by one order at a time: several would be lost together.
+                  and (j.replay_of is not null or ea.max_window_days is null or ea.max_window_learned_at is not null
+                       or not exists (select 1 from under_way t where t.export = j.export and t.account = j.account))
+                order by j.priority, j.id
+                limit 1
+            ) o
+            where a.name = any($1)
+              and a.paused_since is null
+              and $3 > (
+                  select count(*) from under_way w
+                  where w.state in ('submitting', 'waiting') and w.account = a.name)
+        )
+        -- Rooms are added up for one after the other, until there is one.
+        select o.id as "id!", o.account as "account!: AccountName", o.bucket as "bucket!: Bucket", o.replay_of,
+               case when o.replay_of is null then 1 else o.replay_cost end as "cost!"
+        from (select * from best order by priority, id) o
+        cross join lateral (
+            select r.room > 0 as has_room, coalesce(b.closed_until > $4, false) as is_closed
             from impact_mirror.bucket b
             cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $4) r
-            where b.account = any($1)
-        )
-        select j.id, j.account as "account: AccountName", j.bucket as "bucket: Bucket", j.replay_of,
-               case when j.replay_of is null then 1 else a.replay_cost end as "cost!"
-        from impact_mirror.job j
-        join impact_mirror.account a on a.name = j.account and a.paused_since is null
-        join impact_mirror.export_account ea on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-        join room d on d.account = j.account and d.bucket = j.bucket
-        left join room h on h.account = j.account and h.bucket = 'requests'
-        where j.state = 'planned'
-          and j.run_at <= now()
-          and j.export = any($2)
-          and (d.has_room or (j.replay_of is not null and a.replay_cost = 0 and not d.is_closed))
-          and (j.replay_of is null or h.has_room)
-          and not exists (
-              select 1 from impact_mirror.job s
-              where s.state = 'submitting' and s.account = j.account and s.bucket = j.bucket and s.program = j.program)
-          -- A limit of windows on trial is tried by one order at a time: several would be lost together.
-          and not (j.replay_of is null and ea.max_window_days is not null and ea.max_window_learned_at is null and exists (
-              select 1 from impact_mirror.job t
-              where t.finished_at is null and t.state <> 'planned' and t.export = j.export and t.account = j.account))
-          and $3 > (
-              select count(*) from impact_mirror.job w
-              where w.state in ('submitting', 'waiting') and w.account = j.account)
-        order by j.priority, j.id
+            where b.account = o.account and b.bucket = o.bucket
+        ) d
+        where (d.has_room or (o.replay_of is not null and o.replay_cost = 0 and not d.is_closed))
+          and (o.replay_of is null
+               or exists (select 1 from impact_mirror.bucket_room(o.account, 'requests', $4) h where h.room > 0))
+        order by o.priority, o.id
         limit 1
         "#,
         accounts,

@@ -208,8 +208,11 @@ pub(super) async fn redate(conn: &mut PgConnection, account: &AccountName, now: 
 pub(super) async fn redate_all(conn: &mut PgConnection, accounts: &[String], now: DateTime<Utc>) -> Result<(), Error> {
     let ahead = sqlx::query_scalar!(
         r#"
-        select account as "account!: AccountName" from impact_mirror.charge
-        where account = any($1) and at > $2::timestamptz + interval '1 minute'
+        select b.account as "account!: AccountName" from impact_mirror.bucket b
+        where b.account = any($1)
+          and exists (
+              select 1 from impact_mirror.charge h
+              where h.account = b.account and h.bucket = b.bucket and h.at > $2::timestamptz + interval '1 minute')
         union
         select account from impact_mirror.bucket
         where account = any($1)

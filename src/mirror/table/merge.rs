@@ -36,9 +36,6 @@ pub(in crate::mirror) const CHANGED_LINEAGE: [&str; 6] =
 pub(in crate::mirror) const DROP_TEMPORARY: &str =
     "drop table if exists pg_temp.impact_mirror_changed, pg_temp.impact_mirror_gone";
 
-/// Spares this transaction compiled expressions, which cost more than they save here.
-pub(in crate::mirror) const PREPARE: &str = "set local jit = off";
-
 /// Creates the temporary table of places of rows that go.
 pub(in crate::mirror) const CREATE_GONE: &str =
     "create temporary table impact_mirror_gone (_table oid, _tid tid, _day date) on commit drop";

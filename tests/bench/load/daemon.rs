@@ -1,6 +1,7 @@
 //! The real binary against the simulator: what a whole job costs where windows are small, what an identical file does, and
 //! how much memory a file takes.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,46 +10,67 @@ use chrono::{Days, NaiveDate};
 use impact_mirror::sandbox::{Account, Limits, Options, Persona, Sandbox};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-const SID: &str = "IRsandboxBrand0001";
 const TOKEN: &str = "sandbox-brand-token";
 /// About how long a click of the simulator is.
 const CLICK_BYTES: u64 = 313;
-/// Orders of one program go out one after the other; ten programs keep four workers busy.
-const PROGRAMS: u64 = 10;
-const SMALL_DAYS: u64 = 30;
+/// What there is to mirror.
+struct Size {
+    accounts: u64,
+    /// Orders of one program go out one after the other; ten programs keep four workers busy.
+    programs: u64,
+    days: u64,
+    clicks_per_day: u32,
+}
+
+/// The common case.
+const SMALL_WINDOWS: Size = Size { accounts: 1, programs: 10, days: 30, clicks_per_day: 1000 };
+
+/// Nearly nothing to load. No account has more than some hundred jobs a day, so it takes many for many jobs a second.
+const LIFE_CYCLES: Size = Size { accounts: 40, programs: 10, days: 10, clicks_per_day: 2 };
 
 /// Measures and prints.
 pub async fn measure(server: &str, big_mb: u64) {
     small_windows(server).await;
+    life_cycles(server).await;
     for megabytes in [100, big_mb] {
         large_file(server, megabytes).await;
     }
 }
 
 async fn small_windows(server: &str) {
-    let mut bench = Bench::new(server, 1000, PROGRAMS, SMALL_DAYS).await;
+    let mut bench = Bench::new(server, &SMALL_WINDOWS).await;
     let peak_kb = bench.run(&["sync"]).await;
-    let (jobs, median_ms, slow_ms, per_second): (i64, f64, f64, f64) = sqlx::query_as(
+    let (windows, median_ms, slow_ms): (i64, f64, f64) = sqlx::query_as(
         "select count(*), 1000 * percentile_cont(0.5) within group (order by seconds), \
-             1000 * percentile_cont(0.95) within group (order by seconds), \
-             (count(*) / extract(epoch from max(finished_at) - min(submitted_at)))::float8 \
-         from (select extract(epoch from l.committed_at - l.started_at)::float8 as seconds, j.finished_at, j.submitted_at \
-               from impact_mirror.load l join impact_mirror.job j on j.id = l.job_id) as loaded",
+             1000 * percentile_cont(0.95) within group (order by seconds) \
+         from (select extract(epoch from committed_at - started_at)::float8 as seconds from impact_mirror.load) as loaded",
     )
     .fetch_one(&mut bench.conn)
     .await
     .unwrap();
     println!(
-        "{jobs} windows of 1,000 rows, 4 workers a pool: from ready to committed {median_ms:.0} ms (median), {slow_ms:.0} ms \
-         (95 %); {per_second:.0} whole jobs a second; peak memory {} MB",
-        peak_kb >> 10
+        "{windows} windows of 1,000 rows, {WORKERS} workers a pool: from ready to committed {median_ms:.0} ms (median), \
+         {slow_ms:.0} ms (95 %), {:.0} a second; peak memory {:.1} MB",
+        bench.jobs_per_second().await,
+        mb(peak_kb),
+    );
+    bench.end().await;
+}
+
+async fn life_cycles(server: &str) {
+    let mut bench = Bench::new(server, &LIFE_CYCLES).await;
+    bench.run(&["sync"]).await;
+    println!(
+        "jobs of {} accounts with next to no rows, {WORKERS} workers a pool: {:.0} whole life cycles a second",
+        LIFE_CYCLES.accounts,
+        bench.jobs_per_second().await,
     );
     bench.end().await;
 }
 
 async fn large_file(server: &str, megabytes: u64) {
     let rows = u32::try_from((megabytes << 20) / CLICK_BYTES).unwrap();
-    let mut bench = Bench::new(server, rows, 1, 1).await;
+    let mut bench = Bench::new(server, &Size { accounts: 1, programs: 1, days: 1, clicks_per_day: rows }).await;
     let peak_kb = bench.run(&["sync"]).await;
     let load = "select file_bytes, extract(epoch from committed_at - started_at)::float8 from impact_mirror.load order by id desc";
     let (bytes, seconds): (i64, f64) = sqlx::query_as(load).fetch_one(&mut bench.conn).await.unwrap();
@@ -89,22 +111,27 @@ struct Bench {
     config: PathBuf,
 }
 
+const WORKERS: u32 = 4;
+
 const DATABASE: &str = "impact_mirror_bench_daemon";
 
 impl Bench {
-    async fn new(server: &str, clicks_per_day: u32, programs: u64, days: u64) -> Self {
-        let mut account = Account::new(Persona::Brand, SID, TOKEN, "Bench");
-        account.programs = (0..programs).map(|number| (1000 + number, format!("Program {number}"))).collect();
+    async fn new(server: &str, size: &Size) -> Self {
+        let programs: Vec<_> = (0..size.programs).map(|number| (1000 + number, format!("Program {number}"))).collect();
+        let accounts = (0..size.accounts).map(|number| Account {
+            programs: programs.clone(),
+            ..Account::new(Persona::Brand, &sid(number), TOKEN, "Bench")
+        });
         let options = Options {
             clock_speed: 0.0,
-            clicks_per_day,
+            clicks_per_day: size.clicks_per_day,
             job_duration: Duration::from_millis(10),
             limits: Limits {
                 report_export_per_day: 100_000,
                 click_export_per_day: 100_000,
                 requests_per_hour: 1_000_000,
             },
-            accounts: vec![account],
+            accounts: accounts.collect(),
             ..Options::default()
         };
         let sandbox = Sandbox::start(options).await.unwrap();
@@ -119,8 +146,8 @@ impl Bench {
         let mut url = url::Url::parse(server).unwrap();
         url.set_path(DATABASE);
         let dir = tempfile::tempdir().unwrap();
-        let since = day - Days::new(days - 1);
-        let config = write_config(url.as_str(), &sandbox.base_url(), since, dir.path());
+        let since = day - Days::new(size.days - 1);
+        let config = write_config(url.as_str(), &sandbox.base_url(), since, size.accounts, dir.path());
         let conn = PgConnection::connect(url.as_str()).await.unwrap();
         Self { server: server.to_owned(), sandbox, conn, day, dir, config }
     }
@@ -148,6 +175,13 @@ impl Bench {
         }
     }
 
+    /// From the first order to the end of the last job.
+    async fn jobs_per_second(&mut self) -> f64 {
+        let statement = "select (count(*) / extract(epoch from max(finished_at) - min(submitted_at)))::float8 \
+                         from impact_mirror.job where state = 'loaded'";
+        sqlx::query_scalar(statement).fetch_one(&mut self.conn).await.unwrap()
+    }
+
     async fn wal(&mut self) -> f64 {
         let wal = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8";
         sqlx::query_scalar(wal).fetch_one(&mut self.conn).await.unwrap()
@@ -162,32 +196,45 @@ impl Bench {
     }
 }
 
-fn write_config(database: &str, base_url: &str, since: NaiveDate, dir: &Path) -> PathBuf {
+fn sid(account: u64) -> String {
+    format!("IRsandboxBrand{account:04}")
+}
+
+fn write_config(database: &str, base_url: &str, since: NaiveDate, accounts: u64, dir: &Path) -> PathBuf {
     let state = dir.display();
-    let text = format!(
+    let mut text = format!(
         r#"
         state_dir = "{state}"
         [database]
         url = "{database}"
         [workers]
-        submit = 4
-        poll = 4
-        load = 4
+        submit = {WORKERS}
+        poll = {WORKERS}
+        load = {WORKERS}
         poll_min = "200ms"
-        [accounts.bench]
-        persona = "brand"
-        account_sid = "{SID}"
-        auth_token = {{ env = "BENCH_TOKEN" }}
-        base_url = "{base_url}"
-        time_zone = "America/New_York"
-        [accounts.bench.quota]
-        click_export_per_day = 100000
-        requests_per_hour = 1000000
         [exports.clicks]
+        accounts = "all"
         clicks = true
         since = "{since}"
         "#
     );
+    for account in 0..accounts {
+        let _ = write!(
+            text,
+            r#"
+            [accounts.bench{account}]
+            persona = "brand"
+            account_sid = "{}"
+            auth_token = {{ env = "BENCH_TOKEN" }}
+            base_url = "{base_url}"
+            time_zone = "America/New_York"
+            [accounts.bench{account}.quota]
+            click_export_per_day = 100000
+            requests_per_hour = 1000000
+            "#,
+            sid(account)
+        );
+    }
     let file = dir.join("bench.toml");
     std::fs::write(&file, text).unwrap();
     file

@@ -1,6 +1,6 @@
 //! How fast the loader is, beside `psql \copy` of the same file, from the same HTTP server, into the same table.
 //!
-//! `cargo bench --bench load -- [ROWS] [ROUNDS] [BIG_MB]`, or `make bench-load`; 0 MB leave the daemon out. The server is that of `DATABASE_URL`, else an
+//! `cargo bench --bench load -- [ROWS] [ROUNDS] [BIG_MB]`, or `make bench-load`; 0 rounds leave the comparison out, 0 MB the daemon. The server is that of `DATABASE_URL`, else an
 //! embedded cluster. Each round does every case once, ours and psql's by turns, in a fresh schema; printed are medians and
 //! their ratio. Ours is everything from the first byte asked for to the commit: fetched into the spool, hashed, checked,
 //! loaded. psql's table is like ours, lineage with constant defaults. Then the real binary shows what a whole job costs, how
@@ -24,6 +24,8 @@ use impact_mirror::embedded::Embedded;
 use impact_mirror::export::{ExportName, Program, ResultFormat, Window};
 use impact_mirror::mirror::{self, Report, Target};
 use impact_mirror::spool::Spool;
+use impact_mirror::store;
+use secrecy::SecretString;
 use sqlx::{Connection, PgConnection};
 
 use clicks::COLUMNS;
@@ -40,7 +42,9 @@ async fn main() {
         let embedded = Embedded::start(&std::path::absolute("target/bench-postgres").unwrap()).await.unwrap();
         (embedded.url().to_owned(), Some(embedded))
     };
-    compare(&server, rows, rounds).await;
+    if rounds > 0 {
+        compare(&server, rows, rounds).await;
+    }
     if big_mb > 0 {
         daemon::measure(&server, big_mb).await;
     }
@@ -126,7 +130,8 @@ struct Bench {
 
 impl Bench {
     async fn new(url: &str, http: String, dir: &Path) -> Self {
-        let mut conn = PgConnection::connect(url).await.unwrap();
+        let options = store::connect_options(&SecretString::from(url)).unwrap();
+        let mut conn = store::connect(options, 1).await.unwrap().acquire().await.unwrap().detach();
         sqlx::migrate!("./migrations").run(&mut conn).await.unwrap();
         let spool = Spool::open(&dir.join("spool")).unwrap();
         Self { url: url.to_owned(), conn, http, client: reqwest::Client::new(), spool, key: Vec::new(), load_id: 0 }
