@@ -7,7 +7,6 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
 use crate::export::ResultFormat;
@@ -15,15 +14,13 @@ use crate::json::NoResult;
 use crate::retry::ErrorKind;
 
 pub use look::FileKind;
-use look::Look;
+pub use writer::Writer;
 
 mod look;
+mod writer;
 
 /// The ending of our file names.
 const SUFFIX: &str = ".spool";
-
-/// How many first bytes are kept for the look at them.
-const HEAD_BYTES: usize = 512;
 
 /// How much of a kept file is hashed at once.
 const HASHED_AT_ONCE: usize = 256 << 10;
@@ -88,52 +85,6 @@ impl Spool {
         let leftovers =
             entries.flatten().map(|entry| entry.path()).filter(|path| job_of(path).is_some_and(|job| !keep(job)));
         leftovers.filter(|path| remove_unless_in_use(path)).count()
-    }
-}
-
-/// A spool file being written. Dropped unfinished, it is gone.
-#[derive(Debug)]
-pub struct Writer {
-    // Dropped first: the file is removed while it is still locked.
-    guard: Guard,
-    file: tokio::fs::File,
-    hash: Sha256,
-    bytes: u64,
-    head: Vec<u8>,
-    look: Look,
-}
-
-impl Writer {
-    fn new(guard: Guard, file: File, format: ResultFormat) -> Self {
-        let file = tokio::fs::File::from_std(file);
-        Self { guard, file, hash: Sha256::new(), bytes: 0, head: Vec::new(), look: Look::new(format) }
-    }
-
-    /// Appends bytes.
-    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Error> {
-        self.file.write_all(chunk).await.map_err(|source| failed("write", &self.guard.path, source))?;
-        self.hash.update(chunk);
-        self.bytes += chunk.len() as u64;
-        let wanted = HEAD_BYTES.saturating_sub(self.head.len()).min(chunk.len());
-        self.head.extend_from_slice(&chunk[..wanted]);
-        self.look.at(chunk);
-        Ok(())
-    }
-
-    /// Ends the file: it must have the expected length, where that is known, and look like its format. An empty file is plausible.
-    pub async fn finish(mut self, expected_bytes: Option<u64>) -> Result<SpoolFile, Error> {
-        self.file.flush().await.map_err(|source| failed("write", &self.guard.path, source))?;
-        if let Some(expected) = expected_bytes.filter(|expected| *expected != self.bytes) {
-            return Err(Error::WrongLength { expected, got: self.bytes });
-        }
-        self.look.judge(&self.head)?;
-        Ok(SpoolFile {
-            path: self.guard.path.clone(),
-            sha256: self.hash.finalize().into(),
-            bytes: self.bytes,
-            guard: self.guard,
-            _lock: self.file.into_std().await,
-        })
     }
 }
 
@@ -335,7 +286,7 @@ mod tests {
         let guard = Guard { path: dir.join("no-such.spool") };
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut writer = Writer::new(guard, file, ResultFormat::Csv);
-        let error = match writer.write(b"a,b\n").await {
+        let error = match writer.write(&b"a,b\n"[..]).await {
             Ok(()) => writer.finish(None).await.unwrap_err(),
             Err(error) => error,
         };

@@ -18,14 +18,31 @@ const MAX_UNDER_WAY: i64 = 5;
 /// transaction. A Replay is one of the hourly requests besides (impact-api §4.1).
 ///
 /// The job is looked for twice: without a lock, to learn whose turn it is, and once more with the account's ledger in our
-/// hands, when nobody else can take what it stands on.
+/// hands, when nobody else can take what it stands on. While somebody else has an account's ledger, other accounts come first.
 pub async fn claim(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>) -> Result<Option<Job>, Error> {
     quota::redate_all(conn, &worker.accounts, now).await?;
     let mut accounts = worker.accounts.clone();
-    while let Some(found) = find(conn, &accounts, worker, now).await? {
+    let mut busy = Vec::new();
+    let mut waits = false;
+    loop {
+        let Some(found) = find(conn, &accounts, worker, now).await? else {
+            if busy.is_empty() {
+                return Ok(None);
+            }
+            accounts = std::mem::take(&mut busy);
+            waits = true;
+            continue;
+        };
         let account = [found.account.as_str().to_owned()];
         let mut tx = conn.begin().await.map_err(failed("begin"))?;
-        quota::lock(&mut tx, &found.account).await?;
+        if waits {
+            quota::lock(&mut tx, &found.account).await?;
+        } else if !quota::try_lock(&mut tx, &found.account).await? {
+            tx.rollback().await.map_err(failed("give a claim up"))?;
+            accounts.retain(|one| *one != account[0]);
+            busy.extend(account);
+            continue;
+        }
         if let Some(found) = find(&mut tx, &account, worker, now).await?
             && let Some(job) = take(&mut tx, &found, worker, now).await?
         {
@@ -36,7 +53,6 @@ pub async fn claim(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>)
         tx.rollback().await.map_err(failed("give a claim up"))?;
         accounts.retain(|one| *one != account[0]);
     }
-    Ok(None)
 }
 
 /// A planned job whose turn it is.
@@ -61,7 +77,7 @@ async fn find(
         with under_way as materialized (
             select account, export, bucket, program, state
             from impact_mirror.job
-            where finished_at is null and state <> 'planned' and account = any($1)
+            where finished_at is null and state in ('submitting', 'waiting', 'ready', 'loading') and account = any($1)
         ), best as materialized (
             select o.id, o.account, o.bucket, o.priority, o.replay_of, a.replay_cost
             from impact_mirror.account a

@@ -164,6 +164,18 @@ pub(super) async fn lock(conn: &mut PgConnection, account: &AccountName) -> Resu
     Ok(())
 }
 
+/// The same where nobody else has it; `false` where somebody has.
+pub(super) async fn try_lock(conn: &mut PgConnection, account: &AccountName) -> Result<bool, Error> {
+    let locked = sqlx::query!(
+        "select name from impact_mirror.account where name = $1 for no key update skip locked",
+        account.as_str()
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed("lock an account's ledger"))?;
+    Ok(locked.is_some())
+}
+
 /// The same for all accounts, for who goes on to write several.
 pub(super) async fn lock_all(conn: &mut PgConnection) -> Result<(), Error> {
     sqlx::query!("select name from impact_mirror.account order by name for no key update")

@@ -120,7 +120,7 @@ async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
     let spool_failed = |error: &crate::spool::Error| Failure::ours(error.kind(), error);
     let mut writer = context.spool.writer(job.id.0, job.request.format).await.map_err(|error| spool_failed(&error))?;
     while let Some(chunk) = body.chunk().await.map_err(|error| call_failed(&error))? {
-        writer.write(&chunk).await.map_err(|error| spool_failed(&error))?;
+        writer.write(chunk).await.map_err(|error| spool_failed(&error))?;
     }
     match writer.finish(body.content_length()).await {
         Ok(file) => Ok(Fetched::File(file)),

@@ -100,7 +100,7 @@ async fn fetch(context: &Context, job: &Job, load_id: i64) -> Result<(Origin, Sp
     let mut body = archive.get(key).await?;
     let mut writer = context.spool.writer(job.id.0, job.request.format).await?;
     while let Some(chunk) = body.chunk().await? {
-        writer.write(&chunk).await?;
+        writer.write(chunk).await?;
     }
     let file = writer.finish(u64::try_from(origin.file_bytes).ok()).await?;
     if file.sha256.as_slice() != origin.file_sha256 {

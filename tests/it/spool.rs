@@ -36,7 +36,7 @@ async fn spooled_as(
 ) -> Result<SpoolFile, Error> {
     let mut writer = spool.writer(1, format).await.unwrap();
     for chunk in bytes.chunks(3) {
-        writer.write(chunk).await.unwrap();
+        writer.write(chunk.to_vec()).await.unwrap();
     }
     writer.finish(expected_bytes).await
 }
@@ -58,7 +58,7 @@ async fn a_file_is_counted_hashed_and_removed_when_dropped() {
 async fn a_file_given_up_half_way_is_removed() {
     let (dir, spool) = spool();
     let mut writer = spool.writer(1, ResultFormat::Csv).await.unwrap();
-    writer.write(b"a,b\n").await.unwrap();
+    writer.write(&b"a,b\n"[..]).await.unwrap();
     drop(writer);
     assert!(names(dir.path()).is_empty());
 }
@@ -167,7 +167,7 @@ async fn a_sweep_takes_leftovers_and_nothing_else() {
     assert!(!left.contains(&leftover(1)) && left.contains(&leftover(2)), "{left:?}");
     assert!(left.contains(&"1-notours.spool".to_owned()) && left.contains(&"notes.txt".to_owned()));
     assert_eq!(fs::read(&finished.path).unwrap(), b"a\n");
-    writer.write(b"b\n").await.unwrap();
+    writer.write(&b"b\n"[..]).await.unwrap();
     let written = writer.finish(Some(2)).await.unwrap();
     assert_eq!(fs::read(&written.path).unwrap(), b"b\n");
 

@@ -181,7 +181,7 @@ impl Bench {
         let mut body = self.client.get(format!("{}/{file}", self.http)).send().await.unwrap();
         let length = body.content_length();
         while let Some(chunk) = body.chunk().await.unwrap() {
-            writer.write(&chunk).await.unwrap();
+            writer.write(chunk).await.unwrap();
         }
         let spooled = writer.finish(length).await.unwrap();
 
