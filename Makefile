@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test bench-load bench-planner bench-plan-scale prepare check-prepare deny postgres dev-db
+.PHONY: help demo test bench-load bench-planner bench-plan-scale fuzz prepare check-prepare deny postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -25,6 +25,9 @@ bench-plan-scale: postgres ## planning for 1,000 accounts with 1,000,000 cells: 
 
 bench-planner: ## our planner beside two simple strategies: a brand with 25 programs over 60 simulated days
 	cargo bench --locked --bench planner -- $(ARGS)
+
+fuzz: ## random files and values against the readers, after the coverage they bring; all of them, 30 s each. ARGS="csv 60"
+	.ci/fuzz $(ARGS)
 
 prepare: ## .sqlx anew, after a query or a migration has changed
 	.ci/prepare

@@ -14,6 +14,8 @@ mod dealt;
 mod diff;
 mod emptied;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod header;
 pub mod history;
 mod identity;
@@ -27,8 +29,6 @@ mod pass;
 mod records;
 mod rejects;
 mod rows;
-#[cfg(test)]
-mod shapes;
 mod sides;
 mod survey;
 mod table;

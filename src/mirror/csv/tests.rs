@@ -4,19 +4,8 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 
+use super::super::fuzzing::Dripping;
 use super::*;
-
-/// A file that comes a few bytes at a time.
-struct Dripping<'a>(&'a [u8], usize);
-
-impl Read for Dripping<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.1.min(self.0.len()).min(buffer.len());
-        buffer[..length].copy_from_slice(&self.0[..length]);
-        self.0 = &self.0[length..];
-        Ok(length)
-    }
-}
 
 type Owned = (u64, Vec<u8>, Result<Vec<Vec<u8>>, Malformed>);
 

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 
-/// The longest record that is held in memory.
-pub(in crate::mirror) const MAX_RECORD: usize = 4 << 20;
+/// The longest record that is held in memory. This and the two below are small when fuzzing, so that short files come to
+/// every limit.
+pub(in crate::mirror) const MAX_RECORD: usize = if cfg!(fuzzing) { 200 } else { 4 << 20 };
 
-const FIRST_BUFFER: usize = 256 << 10;
+const FIRST_BUFFER: usize = if cfg!(fuzzing) { 16 } else { 256 << 10 };
 
 /// How much is read by place at once: records that are wanted may stand side by side or far from each other.
-const AHEAD: usize = 16 << 10;
+const AHEAD: usize = if cfg!(fuzzing) { 64 } else { 16 << 10 };
 
 /// What was read of a file and is not used up.
 pub(in crate::mirror) struct Input<R> {
