@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test bench-load bench-planner bench-plan-scale fuzz prepare check-prepare deny postgres dev-db
+.PHONY: help demo test bench-load bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -38,6 +38,10 @@ check-prepare: ## fails where .sqlx does not fit queries and migrations
 deny: ## licences, banned crates and sources of what we depend on
 	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
 	else echo "cargo-deny is not installed, so dependencies are not checked (cargo install --locked cargo-deny)"; fi
+
+check-alerts: ## the alert rules for Prometheus, checked and played
+	@if command -v promtool >/dev/null; then promtool check rules deploy/prometheus/alerts.yaml && promtool test rules deploy/prometheus/alerts_test.yaml; \
+	else echo "promtool is not installed, so the alert rules are not checked (Debian's package prometheus has it)"; fi
 
 postgres: ## the Postgres programs, installed where they are missing
 	@.ci/postgres >/dev/null
