@@ -79,6 +79,11 @@ pub const LOAD_WARNINGS: Metric = gauge(
 );
 pub const JOBS: Metric = gauge("impact_mirror_jobs", "Jobs in each state.");
 
+pub const NO_ROOM: Metric = gauge(
+    "impact_mirror_no_room",
+    "1 where a disk is full, that of the spool or of the database: jobs wait for room, and nothing is ordered.",
+);
+
 pub const ARCHIVE_LATE: Metric = gauge(
     "impact_mirror_archive_late_files",
     "Loaded files that the archive has not taken for five minutes or longer; after a week they are given up.",

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::export::ResultFormat;
 use crate::json::NoResult;
-use crate::retry::ErrorKind;
+use crate::retry::{ErrorKind, is_disk_full};
 
 pub use look::FileKind;
 use look::Look;
@@ -223,9 +223,8 @@ impl Error {
     /// The class of the failure, on which the retry policy hangs (design §3).
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unusable { .. } | Self::NoRoom { .. } | Self::Io { .. } | Self::WrongLength { .. } => {
-                ErrorKind::Transient
-            }
+            Self::NoRoom { .. } => ErrorKind::NoRoom,
+            Self::Unusable { .. } | Self::Io { .. } | Self::WrongLength { .. } => ErrorKind::Transient,
             Self::NotAFile { .. } | Self::NoResult { .. } => ErrorKind::BadFile,
         }
     }
@@ -303,13 +302,11 @@ fn reopen(path: PathBuf, sha256: [u8; 32]) -> Option<SpoolFile> {
 
 /// Names what the system refused, and the mend where the disk is full.
 fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            let dir = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-            Error::NoRoom { dir: dir.to_owned(), source }
-        }
-        _ => Error::Io { action, path: path.to_owned(), source },
+    if is_disk_full(&source) {
+        let dir = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        return Error::NoRoom { dir: dir.to_owned(), source };
     }
+    Error::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -340,7 +337,7 @@ mod tests {
             Err(error) => error,
         };
         assert!(matches!(&error, Error::NoRoom { dir: told, .. } if *told == dir), "{error:?}");
-        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert_eq!(error.kind(), ErrorKind::NoRoom);
         assert!(error.to_string().contains("spool.dir"), "{error}");
     }
 }
