@@ -1,6 +1,7 @@
 //! Whether the loops of the engine still go round. Each says when it will be back; one that is not back by then is late.
 //!
-//! A loop that waits for a database goes round as well: what it waits for is not this module's matter.
+//! A loop that waits for a database goes round as well. That the database has no room to write it down is kept here, for
+//! there it cannot be.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,7 @@ const SLACK: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Pulse {
     loops: Mutex<Vec<Loop>>,
+    no_room: Mutex<BTreeMap<&'static str, String>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,29 @@ impl Pulse {
             *rounds.entry(one.part).or_default() += one.rounds;
         }
         rounds
+    }
+
+    /// A part cannot write into the database, whose disk is full. Says whether that is news.
+    pub fn lacks_room(&self, part: &'static str, why: &str) -> bool {
+        let mut no_room = self.no_room.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = no_room.is_empty();
+        no_room.insert(part, why.to_owned());
+        is_news
+    }
+
+    /// A part can write, as far as it knows.
+    pub fn has_room(&self, part: &'static str) {
+        self.no_room.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
+    }
+
+    /// Whether a part cannot write.
+    pub fn is_without_room(&self, part: &str) -> bool {
+        self.no_room.lock().unwrap_or_else(PoisonError::into_inner).contains_key(part)
+    }
+
+    /// Why nothing can be written, where that is so.
+    pub fn no_room(&self) -> Option<String> {
+        self.no_room.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned()
     }
 
     fn loops(&self) -> MutexGuard<'_, Vec<Loop>> {
@@ -141,6 +166,16 @@ mod tests {
         let beat = pulse.begin("schedules");
         beat.ended();
         assert_eq!(pulse.late(Instant::now())[0].to_string(), "schedules: ended");
+    }
+
+    #[test]
+    fn a_full_disk_is_news_once_and_over_when_every_part_can_write() {
+        let pulse = Pulse::default();
+        assert!(pulse.lacks_room("load", "no space") && !pulse.lacks_room("poll", "no space"));
+        pulse.has_room("load");
+        assert_eq!(pulse.no_room().as_deref(), Some("no space"));
+        pulse.has_room("poll");
+        assert_eq!(pulse.no_room(), None);
     }
 
     #[test]

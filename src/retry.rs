@@ -1,6 +1,7 @@
 //! The words for what to do after a failure: its class, and whether another try makes sense.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 /// The class of a failure, as kept in `job.error_kind`; the retry policy hangs on it (design §3).
@@ -26,16 +27,18 @@ pub enum ErrorKind {
     BadFile,
     /// Our own Postgres refused or failed.
     Database,
+    /// A disk is full, ours or that of Postgres: worth another try until somebody makes room.
+    NoRoom,
     /// A bug of ours.
     Internal,
 }
 
 impl ErrorKind {
-    /// Whether a try that ended so is one of the few that a job has. A quota that is spent, or a refusal that a person has to
-    /// mend, says nothing about the job.
+    /// Whether a try that ended so is one of the few that a job has. A quota that is spent, or what a person has to mend, says
+    /// nothing about the job.
     pub const fn counts(self) -> bool {
         match self {
-            Self::Throttled | Self::Credentials | Self::Forbidden => false,
+            Self::Throttled | Self::Credentials | Self::Forbidden | Self::NoRoom => false,
             Self::Transient
             | Self::Remote
             | Self::Expired
@@ -58,8 +61,17 @@ impl ErrorKind {
             Self::Forbidden => "forbidden",
             Self::BadFile => "bad_file",
             Self::Database => "database",
+            Self::NoRoom => "no_room",
             Self::Internal => "internal",
         }
+    }
+}
+
+impl From<&sqlx::Error> for ErrorKind {
+    fn from(error: &sqlx::Error) -> Self {
+        const DISK_FULL: &str = "53100";
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        if code.as_deref() == Some(DISK_FULL) { Self::NoRoom } else { Self::Database }
     }
 }
 
@@ -67,6 +79,11 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Whether the system refused to write because the disk, or our part of it, is full.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// How long to wait before try number `attempts` + 1: doubles from `first`, at most `cap`, spread by `jitter` in

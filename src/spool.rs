@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::export::ResultFormat;
 use crate::json::NoResult;
-use crate::retry::ErrorKind;
+use crate::retry::{ErrorKind, is_disk_full};
 
 pub use look::FileKind;
 pub use writer::Writer;
@@ -21,6 +21,15 @@ mod writer;
 
 /// The ending of our file names.
 const SUFFIX: &str = ".spool";
+
+/// How much is written between two looks at the room that is left.
+const LOOK_BYTES: u64 = 1 << 20;
+
+/// The most that is left free for others; on a small disk a part of it is.
+const RESERVE_BYTES: u64 = 1 << 30;
+
+/// The part of a disk that is left free, where that is less.
+const RESERVE_PART: u64 = 20;
 
 /// How much of a kept file is hashed at once.
 const HASHED_AT_ONCE: usize = 256 << 10;
@@ -62,6 +71,11 @@ impl Spool {
             paths.filter(|path| job_of(path) == Some(job_id)).find_map(|path| reopen(path, sha256))
         });
         found.await.ok()?
+    }
+
+    /// Fails where there is no room for any file, before one is paid for.
+    pub fn look_for_room(&self) -> Result<(), Error> {
+        look_for_room(&self.dir, 1)
     }
 
     /// Whether files may stay in the spool: all together may take half of the room that there would be without them.
@@ -119,7 +133,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The disk is full.
+    /// The disk is full, or as good as that.
     #[error("no room left in the spool directory {}; free some, or name a larger one in spool.dir", dir.display())]
     NoRoom {
         /// The directory.
@@ -174,9 +188,8 @@ impl Error {
     /// The class of the failure, on which the retry policy hangs (design §3).
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unusable { .. } | Self::NoRoom { .. } | Self::Io { .. } | Self::WrongLength { .. } => {
-                ErrorKind::Transient
-            }
+            Self::NoRoom { .. } => ErrorKind::NoRoom,
+            Self::Unusable { .. } | Self::Io { .. } | Self::WrongLength { .. } => ErrorKind::Transient,
             Self::NotAFile { .. } | Self::NoResult { .. } => ErrorKind::BadFile,
         }
     }
@@ -252,15 +265,32 @@ fn reopen(path: PathBuf, sha256: [u8; 32]) -> Option<SpoolFile> {
     is_right.then(|| SpoolFile { path: path.clone(), sha256, bytes, guard: Guard { path }, _lock: file })
 }
 
+/// The directory of a spool file.
+fn dir_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// Fails where so many more bytes would leave less free than is left to others: a full disk is somebody else's trouble too. A
+/// system that cannot tell will say when it is full.
+fn look_for_room(dir: &Path, bytes: u64) -> Result<(), Error> {
+    let Ok(disk) = nix::sys::statvfs::statvfs(dir) else { return Ok(()) };
+    let of_blocks = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+    let (free, all) = (of_blocks(disk.blocks_available()), of_blocks(disk.blocks()));
+    let reserve = RESERVE_BYTES.min(all / RESERVE_PART);
+    if free >= reserve.saturating_add(bytes) {
+        return Ok(());
+    }
+    let why = format!("{} MB are free, of which {} MB are left to others", free >> 20, reserve >> 20);
+    Err(Error::NoRoom { dir: dir.to_owned(), source: io::Error::new(io::ErrorKind::StorageFull, why) })
+}
+
 /// Names what the system refused, and the mend where the disk is full.
 fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            let dir = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-            Error::NoRoom { dir: dir.to_owned(), source }
-        }
-        _ => Error::Io { action, path: path.to_owned(), source },
+    if is_disk_full(&source) {
+        let dir = if path.is_dir() { path } else { dir_of(path) };
+        return Error::NoRoom { dir: dir.to_owned(), source };
     }
+    Error::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -291,7 +321,7 @@ mod tests {
             Err(error) => error,
         };
         assert!(matches!(&error, Error::NoRoom { dir: told, .. } if *told == dir), "{error:?}");
-        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert_eq!(error.kind(), ErrorKind::NoRoom);
         assert!(error.to_string().contains("spool.dir"), "{error}");
     }
 }

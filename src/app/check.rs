@@ -344,6 +344,7 @@ fn refused(what: &str, account: &str, error: &impact::Error) -> Line {
         | ErrorKind::Permanent
         | ErrorKind::BadFile
         | ErrorKind::Database
+        | ErrorKind::NoRoom
         | ErrorKind::Internal => format!("check accounts.{account}.persona and base_url"),
     };
     Line::bad(what, Chain(error).to_string(), mend)

@@ -25,7 +25,7 @@ pub enum SyncEnd {
     Done,
     /// Cells wait for quota.
     WaitsForQuota,
-    /// Cells failed, or may not be asked for.
+    /// Cells failed, may not be asked for, or cannot be stored.
     Failed,
     /// Told to stop.
     Stopped,
@@ -101,7 +101,7 @@ pub async fn sync(
 }
 
 fn judge(progress: &Progress, waiting: &Waiting, failed_cells: i64) -> SyncEnd {
-    if failed_cells > 0 || waiting.paused > 0 || progress.paused > 0 {
+    if failed_cells > 0 || waiting.paused > 0 || progress.paused > 0 || progress.without_room > 0 {
         SyncEnd::Failed
     } else if waiting.for_quota > 0 || progress.blocked > 0 {
         SyncEnd::WaitsForQuota

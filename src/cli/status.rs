@@ -8,6 +8,7 @@ use crate::app::Database;
 use crate::figures::{ago, moment, thousands};
 use crate::job::JobState;
 use crate::store::account::Paused;
+use crate::store::room::{self, NoRoom};
 use crate::store::status::{self, Freshness, JobFilter, JobLine, Quota};
 use crate::store::warning::{self, LoadWarning};
 use crate::store::window_limit::{self, InForce};
@@ -27,6 +28,7 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
     let failed = status::failed_jobs(&mut conn, SHOWN).await?;
     let limits = window_limit::in_force(&mut conn).await?;
     let warnings = warning::current(&mut conn).await?;
+    let no_room = room::lacking(&mut conn).await?;
     drop(conn);
     match form {
         Form::Json => {
@@ -39,11 +41,12 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
                 })
                 .collect();
             let view = json!({"exports": freshness, "accounts": accounts, "quota": quota, "in_flight": in_flight,
-                              "failed": failed, "window_limits": limits, "warnings": warnings});
+                              "failed": failed, "window_limits": limits, "warnings": warnings,
+                              "no_room": no_room});
             say!("{view:#}");
         }
         Form::Text => {
-            print_wrong(&freshness, &paused, &failed, &warnings);
+            print_wrong(&freshness, no_room.as_ref(), &paused, &failed, &warnings);
             print(&freshness, &quota, &in_flight);
             print_limits(&limits);
             if let Some(line) = database.psql_line() {
@@ -54,7 +57,17 @@ pub(super) async fn status(database: &Database, form: Form) -> anyhow::Result<Ex
     Ok(Exit::Done)
 }
 
-fn print_wrong(freshness: &[Freshness], paused: &[Paused], failed: &[JobLine], warnings: &[LoadWarning]) {
+fn print_wrong(
+    freshness: &[Freshness],
+    no_room: Option<&NoRoom>,
+    paused: &[Paused],
+    failed: &[JobLine],
+    warnings: &[LoadWarning],
+) {
+    if let Some(one) = no_room {
+        say!("! {}: {}", one.words(), one.message);
+        say!("  {}", NoRoom::MEND);
+    }
     if freshness.is_empty() {
         say!("No export has run yet; `impact-mirror sync` or `impact-mirror run` begins.");
         return;
@@ -74,10 +87,10 @@ fn print_wrong(freshness: &[Freshness], paused: &[Paused], failed: &[JobLine], w
         say!("  when mended: impact-mirror jobs retry {}", one.id);
     }
     for one in warnings {
-        say!("! load {} of {} may lack rows: {}", one.load_id, one.export, one.words());
+        say!("! the rows of load {} of {} {}: {}", one.load_id, one.export, one.kind.fear(), one.words());
         say!("  loaded all the same; to read the days again: {}", one.mend());
     }
-    if paused.is_empty() && failed.is_empty() && freshness.iter().all(|one| !one.is_stale) {
+    if no_room.is_none() && paused.is_empty() && failed.is_empty() && freshness.iter().all(|one| !one.is_stale) {
         say!("All exports are fresh.");
     }
 }

@@ -61,6 +61,9 @@ fn print(report: &SyncReport) {
     }
     match report.end {
         SyncEnd::Failed if !report.without_programs.is_empty() => {}
+        SyncEnd::Failed if progress.without_room > 0 => {
+            say!("a disk is full, so that {} windows wait; see `impact-mirror status`", progress.without_room);
+        }
         SyncEnd::Failed => say!("some cells failed; see `impact-mirror status`"),
         SyncEnd::Stopped => say!("stopped; what was in flight goes on with the next sync or run"),
         SyncEnd::Done | SyncEnd::WaitsForQuota => {}

@@ -23,6 +23,10 @@ pub(super) async fn exposition(face: &Face) -> String {
     write_engine(&mut text, pulse);
     let snapshot = face.snapshots.get(pool).await;
     text.family(&metrics::DATABASE_UP).sample(&[], u8::from(snapshot.is_ok()));
+    let lacks_room = pulse.no_room().is_some() || snapshot.as_ref().is_ok_and(|snapshot| snapshot.no_room.is_some());
+    if lacks_room || snapshot.is_ok() {
+        text.family(&metrics::NO_ROOM).sample(&[], u8::from(lacks_room));
+    }
     match snapshot {
         Ok(snapshot) => write_snapshot(&mut text, &snapshot),
         Err(error) => tracing::debug!(error = %Chain(&*error), "metrics without a database"),

@@ -16,7 +16,8 @@ use super::{Face, Mirror};
 use crate::error_chain::Chain;
 use crate::figures::{ago, moment, thousands};
 use crate::job::JobState;
-use crate::pulse::Late;
+use crate::pulse::Pulse;
+use crate::store::room::NoRoom;
 use crate::store::status::{Freshness, JobLine, Quota, TableLine};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -32,7 +33,7 @@ pub(super) async fn status(State(face): State<Arc<Face>>) -> Response {
         return Message { title: "Starting", text, refreshes: true }.answer(StatusCode::SERVICE_UNAVAILABLE);
     };
     match face.snapshots.get(pool).await {
-        Ok(snapshot) => html(StatusCode::OK, &StatusPage::new(&snapshot, &pulse.late(Instant::now()))),
+        Ok(snapshot) => html(StatusCode::OK, &StatusPage::new(&snapshot, pulse)),
         Err(error) => {
             let text = &format!("What is mirrored cannot be told: {}.", Chain(&*error));
             Message { title: "No database", text, refreshes: true }.answer(StatusCode::SERVICE_UNAVAILABLE)
@@ -91,8 +92,8 @@ struct StatusPage<'a> {
 }
 
 impl<'a> StatusPage<'a> {
-    fn new(snapshot: &'a Snapshot, late: &[Late]) -> Self {
-        let troubles = troubles(snapshot, late);
+    fn new(snapshot: &'a Snapshot, pulse: &Pulse) -> Self {
+        let troubles = troubles(snapshot, pulse);
         let title = match troubles.len() {
             0 => "all is well".to_owned(),
             1 => "1 thing is wrong".to_owned(),
@@ -140,8 +141,9 @@ struct Trouble {
     command: Option<String>,
 }
 
-fn troubles(snapshot: &Snapshot, late: &[Late]) -> Vec<Trouble> {
-    let mut troubles: Vec<Trouble> = late
+fn troubles(snapshot: &Snapshot, pulse: &Pulse) -> Vec<Trouble> {
+    let mut troubles: Vec<Trouble> = pulse
+        .late(Instant::now())
         .iter()
         .map(|late| Trouble {
             what: "The engine does not go round".to_owned(),
@@ -150,6 +152,18 @@ fn troubles(snapshot: &Snapshot, late: &[Late]) -> Vec<Trouble> {
             command: None,
         })
         .collect();
+    troubles.extend(pulse.no_room().map(|why| Trouble {
+        what: "The database cannot be written, for its disk is full".to_owned(),
+        why,
+        mend: sentence(NoRoom::MEND),
+        command: None,
+    }));
+    troubles.extend(snapshot.no_room.iter().map(|one| Trouble {
+        what: capitalized(&one.words()),
+        why: one.message.clone(),
+        mend: sentence(NoRoom::MEND),
+        command: None,
+    }));
     troubles.extend(snapshot.paused.iter().map(|one| Trouble {
         what: format!("Account {} is paused since {}", one.account, moment(one.since)),
         why: one.reason.clone(),
@@ -175,12 +189,21 @@ fn troubles(snapshot: &Snapshot, late: &[Late]) -> Vec<Trouble> {
         command: None,
     }));
     troubles.extend(snapshot.warnings.iter().map(|one| Trouble {
-        what: format!("The rows of {} of {} may not be all", one.export, days(one.from_day, one.to_day)),
+        what: format!("The rows of {} of {} {}", one.export, days(one.from_day, one.to_day), one.kind.fear()),
         why: format!("Load {}: {}.", one.load_id, one.words()),
         mend: "Loaded all the same. To read the days again:".to_owned(),
         command: Some(one.mend()),
     }));
     troubles
+}
+
+fn capitalized(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn sentence(words: &str) -> String {
+    capitalized(words) + "."
 }
 
 fn lateness(one: &Freshness) -> String {

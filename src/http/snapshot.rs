@@ -10,9 +10,10 @@ use tokio::sync::Mutex;
 
 use crate::job::JobState;
 use crate::store::account::{Paused, PausedExport};
+use crate::store::room::NoRoom;
 use crate::store::status::{Freshness, JobFilter, JobLine, Quota, TableLine};
 use crate::store::warning::LoadWarning;
-use crate::store::{self, account, archive, coverage, status, warning};
+use crate::store::{self, account, archive, coverage, room, status, warning};
 
 /// How long what was read serves, a failure too.
 const KEEP: Duration = Duration::from_secs(5);
@@ -46,6 +47,7 @@ pub(super) struct Snapshot {
     pub failed: Vec<JobLine>,
     pub tables: Vec<TableLine>,
     pub warnings: Vec<LoadWarning>,
+    pub no_room: Option<NoRoom>,
     pub late_files: i64,
 }
 
@@ -74,6 +76,7 @@ impl Snapshot {
             failed: status::failed_jobs(&mut tx, FAILURES).await?,
             tables: status::tables(&mut tx).await?,
             warnings: warning::current(&mut tx).await?,
+            no_room: room::lacking(&mut tx).await?,
             late_files: archive::late_count(&mut tx).await?,
         };
         tx.rollback().await.map_err(store::failed("end a transaction"))?;

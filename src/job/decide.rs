@@ -18,6 +18,8 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
 const STALE_READS: u32 = 2;
 /// The longest a request of ours can be under way before it reaches impact.com.
 const REQUEST_TIME: TimeDelta = TimeDelta::seconds(65);
+/// A job for whose result there is no room is tried again about so often, for as long as that takes.
+const ROOM_PAUSE: Duration = Duration::from_mins(5);
 /// Tries at one state before the job is given up.
 pub const MAX_ATTEMPTS: u32 = 8;
 
@@ -254,6 +256,7 @@ pub fn after_error(job: &Job, kind: ErrorKind, retry_after: Option<Duration>, no
     let at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::hours(1));
     match kind {
         ErrorKind::Throttled => AfterError::TryAgain { at },
+        ErrorKind::NoRoom => AfterError::TryAgain { at: when_there_may_be_room(job, now) },
         ErrorKind::Transient | ErrorKind::Database | ErrorKind::BadFile | ErrorKind::Internal
             if job.attempts < MAX_ATTEMPTS =>
         {
@@ -271,6 +274,12 @@ pub fn after_error(job: &Job, kind: ErrorKind, retry_after: Option<Duration>, no
         | ErrorKind::Remote
         | ErrorKind::Permanent => AfterError::GiveUp,
     }
+}
+
+/// When to try again what there was no room for.
+pub fn when_there_may_be_room(job: &Job, now: DateTime<Utc>) -> DateTime<Utc> {
+    let pause = backoff(1, ROOM_PAUSE, ROOM_PAUSE, job.jitter());
+    now + TimeDelta::from_std(pause).expect("minutes")
 }
 
 /// What a look after an unknown end of an order leads to.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::json::NotAResult;
 use crate::export::ExportName;
-use crate::retry::ErrorKind;
+use crate::retry::{ErrorKind, is_disk_full};
 
 /// Why a file was not loaded at all.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,19 @@ pub enum Error {
         export: ExportName,
         /// Which file.
         file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The disk with the spool is too full for what is set aside while the file is read.
+    #[error(
+        "no room left in {dir} to sort the rows of export {export}; free some, or name a larger one in spool.dir",
+        dir = dir.display()
+    )]
+    NoRoom {
+        /// Whose rows.
+        export: ExportName,
+        /// The directory of the file.
+        dir: PathBuf,
         /// What the system says.
         source: io::Error,
     },
@@ -131,11 +144,11 @@ impl Error {
         match self {
             Self::MissingColumn { .. } | Self::Header { .. } | Self::NotAResult { .. } => ErrorKind::BadFile,
             Self::File { .. } => ErrorKind::Transient,
-            Self::ForeignType { .. }
-            | Self::Partitioning { .. }
-            | Self::NameTaken { .. }
-            | Self::Unsettled { .. }
-            | Self::Database { .. } => ErrorKind::Database,
+            Self::NoRoom { .. } => ErrorKind::NoRoom,
+            Self::Database { source, .. } => ErrorKind::from(source),
+            Self::ForeignType { .. } | Self::Partitioning { .. } | Self::NameTaken { .. } | Self::Unsettled { .. } => {
+                ErrorKind::Database
+            }
         }
     }
 }
@@ -178,7 +191,12 @@ impl Place {
 
     pub fn file(&self) -> impl FnOnce(io::Error) -> Error {
         let Self { export, file } = self.clone();
-        move |source| Error::File { export, file, source }
+        move |source| {
+            if is_disk_full(&source) {
+                return Error::NoRoom { export, dir: file.parent().unwrap_or(&file).to_owned(), source };
+            }
+            Error::File { export, file, source }
+        }
     }
 
     pub fn no_result(&self, source: NotAResult) -> Error {

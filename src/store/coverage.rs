@@ -250,8 +250,10 @@ pub async fn drop_answered(conn: &mut PgConnection) -> Result<u64, Error> {
 pub struct Progress {
     /// Jobs that are not at their end.
     pub open: i64,
-    /// Of those, jobs that nobody can go on with now: paused, or planned on a bucket without room.
+    /// Of those, jobs that nobody can go on with now: paused, planned on a bucket without room, or kept waiting by a full disk.
     pub blocked: i64,
+    /// Of those, the ones kept waiting by a full disk.
+    pub without_room: i64,
     /// Of those, the paused ones.
     pub paused: i64,
     /// Jobs loaded since it began.
@@ -281,9 +283,12 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
         select count(*) filter (where j.finished_at is null) as "open!",
                count(*) filter (where j.finished_at is null and (
                    p.is_paused
-                   or (j.state = 'planned' and not r.has_room)
-                   or (j.error_kind = 'throttled' and j.lease_token is null and j.run_at > now() + interval '30 seconds')))
+                   or (j.state = 'planned' and (not r.has_room or d.is_full))
+                   or (j.error_kind in ('throttled', 'no_room') and j.lease_token is null
+                       and j.run_at > now() + interval '30 seconds')))
                    as "blocked!",
+               count(*) filter (where j.finished_at is null and (
+                   (j.state = 'planned' and d.is_full) or j.error_kind = 'no_room')) as "without_room!",
                count(*) filter (where j.finished_at is null and p.is_paused) as "paused!",
                count(*) filter (where j.state = 'loaded') as "loaded!",
                count(*) filter (where j.state = 'failed') as "failed!",
@@ -295,6 +300,7 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
             join impact_mirror.account a on a.name = ea.account
         ) p on p.export = j.export and p.account = j.account
         join room r on r.account = j.account and r.bucket = j.bucket
+        cross join (select impact_mirror.waits_for_room() as is_full) d
         left join impact_mirror.load l on l.id = j.load_id
         where j.export = any($1) and (j.finished_at is null or j.finished_at >= $2)
         "#,

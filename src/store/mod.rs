@@ -19,6 +19,7 @@ pub mod quota;
 pub mod reload;
 pub mod remote;
 pub mod retention;
+pub mod room;
 pub mod status;
 pub mod tick;
 pub mod transition;
@@ -78,12 +79,10 @@ impl Error {
     /// The class of the failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::BadUrl { .. }
-            | Self::Connect(_)
-            | Self::Migrate(_)
-            | Self::Statement { .. }
-            | Self::LeaseLost { .. }
-            | Self::Corrupt { .. } => ErrorKind::Database,
+            Self::Connect(source) | Self::Statement { source, .. } => ErrorKind::from(source),
+            Self::BadUrl { .. } | Self::Migrate(_) | Self::LeaseLost { .. } | Self::Corrupt { .. } => {
+                ErrorKind::Database
+            }
         }
     }
 

@@ -104,6 +104,7 @@ async fn find(
             ) o
             where a.name = any($1)
               and a.paused_since is null
+              and not (select impact_mirror.waits_for_room())
               and $3 > (
                   select count(*) from under_way w
                   where w.state in ('submitting', 'waiting') and w.account = a.name)

@@ -55,6 +55,9 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
 /// once more, and believed only where that is the one that was `doubted`.
 async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Result<(), store::Error> {
     let started_at = Clock.now();
+    if let Err(error) = context.spool.look_for_room() {
+        return settle(context, job, Failure::ours(error.kind(), &error)).await;
+    }
     if !may_call(context, job, "download").await? {
         return Ok(());
     }
@@ -209,7 +212,8 @@ async fn split(context: &Context, job: &Job, cut: &Cut) -> Result<(), store::Err
 
 /// Ends a job whose file is not loaded because of a doubt. Loading it again would bring the same, so it is not tried again.
 async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful) -> Result<(), store::Error> {
-    let setting = format!("exports.{}.{}", job.export, doubt.setting());
+    let setting = doubt.setting().expect("only a setting has a file refused");
+    let setting = format!("exports.{}.{setting}", job.export);
     let message = format!(
         "{doubtful}; nothing was loaded, for {setting} is \"refuse\". `impact-mirror jobs retry {}` asks for it again; set it to \
          \"warn\" before to have it loaded all the same",
@@ -280,6 +284,18 @@ pub(super) fn counts(target: &Target<'_>, report: &mirror::Report) -> Counts {
     }
 }
 
+/// What doubts go by.
+pub(super) fn figures(job: &Job, counts: &Counts, rows_per_day: Option<&BTreeMap<NaiveDate, u64>>) -> Figures {
+    let standing: Option<u64> = rows_per_day.filter(|_| counts.kept_deletions).map(|rows| rows.values().sum());
+    Figures {
+        rows: counts.read,
+        told: job.records_processed,
+        deleted: counts.deleted,
+        rejected: counts.rejected,
+        stale: standing.unwrap_or_default().saturating_sub(counts.read - counts.rejected),
+    }
+}
+
 /// The days whose rows are all locked.
 pub(super) async fn locked_days(
     conn: &mut PgConnection,
@@ -293,6 +309,19 @@ pub(super) async fn locked_days(
         Some(rule) if counts.rejected == 0 => mirror::locked_days(conn, target, rule, as_of).await,
         Some(_) | None => Ok(BTreeSet::new()),
     }
+}
+
+/// The doubts about what stood in the window `before` that this file does not settle: an empty one leaves it as empty as it was.
+pub(super) async fn carried_over(
+    conn: &mut PgConnection,
+    job: &Job,
+    mut before: Vec<Doubt>,
+    figures: Figures,
+) -> Result<Vec<Doubt>, store::Error> {
+    if figures.rows == 0 && store::load::is_emptied_in_doubt(conn, job).await? {
+        before.push(Doubt::UnexpectedZero);
+    }
+    Ok(proof::carried_over(&before, figures))
 }
 
 /// Rows, coverage and the state `loaded`: one transaction.
@@ -321,7 +350,11 @@ async fn load(
         Some(_) | None => None,
     };
     let load_id = store::load::insert(&mut tx, job, &about).await?;
+    let before = same.as_ref().map(|same| same.doubts.clone()).unwrap_or_default();
     let (counts, rows_per_day, written) = if let Some(same) = same {
+        if same.rows_rejected > 0 {
+            store::load::copy_rejected(&mut tx, load_id).await?;
+        }
         (
             Counts { read: same.rows_read, unchanged: same.kept(), rejected: same.rows_rejected, ..Counts::default() },
             None,
@@ -336,13 +369,14 @@ async fn load(
     if job.window.len_days() > 1 && is_cut(counts.read, export.max_rows) {
         return Err(Failed::Cut(Cut { rows: counts.read }));
     }
-    let figures = Figures { rows: counts.read, told: job.records_processed, deleted: counts.deleted };
+    let figures = figures(job, &counts, rows_per_day.as_ref());
     let doubts = proof::doubts(figures, export.max_rows);
     if proof::wants_another_fetch(figures) && doubted != Some(file.sha256) {
         let words = doubts.first().map(|doubt| doubt.words(figures)).unwrap_or_default();
         return Err(Failed::Doubtful(Doubtful(words)));
     }
-    let doubts = match proof::judge(doubts, &export.on_doubts) {
+    let carried = carried_over(&mut tx, job, before, figures).await?;
+    let doubts = match proof::judge(doubts, carried, &export.on_doubts) {
         Verdict::Load(doubts) => doubts,
         Verdict::Refuse(doubt) => return Err(Failed::Refused(doubt, Doubtful(doubt.words(figures)))),
     };

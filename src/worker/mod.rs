@@ -35,7 +35,7 @@ use crate::impact;
 use crate::job::decide::PollPolicy;
 use crate::job::{Job, JobId, JobState};
 use crate::pulse::Pulse;
-use crate::retry::backoff;
+use crate::retry::{ErrorKind, backoff};
 use crate::spool::Spool;
 use crate::store;
 use crate::store::job::{NextDue, Step, Worker};
@@ -53,6 +53,9 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 const DUE_AGAIN: Duration = Duration::from_secs(5);
 /// What a claim, or a renewal of leases, takes at most while all is well.
 const QUERY: Duration = Duration::from_mins(1);
+
+/// The part that writes what a step came to.
+const OUTCOME: &str = "outcome";
 
 /// What every step needs.
 #[derive(Debug)]
@@ -164,6 +167,8 @@ impl Pool {
         let one = match self {
             Self::Submit => match store::job::claim(&mut conn, Step::Recover, &context.worker).await? {
                 Some(job) => Some(job),
+                // What came of an order could not be written down.
+                None if context.pulse.is_without_room(OUTCOME) => None,
                 None => return claim_planned(context, &mut conn).await,
             },
             Self::Poll => {
@@ -240,6 +245,7 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
         beat.round(QUERY);
         let pause = match pool.claim(&context).await {
             Ok(claimed) if !claimed.jobs.is_empty() => {
+                context.pulse.has_room(pool.as_str());
                 failures = 0;
                 in_vain = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
@@ -249,6 +255,7 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
                 continue;
             }
             Ok(_none) => {
+                context.pulse.has_room(pool.as_str());
                 failures = 0;
                 let next = pool.next_due(&context).await.unwrap_or_default();
                 in_vain = if next.in_all.is_some_and(|left| left.is_zero()) { in_vain + 1 } else { 0 };
@@ -256,7 +263,9 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
             }
             Err(error) => {
                 failures += 1;
-                if failures == 1 {
+                if error.kind() == ErrorKind::NoRoom {
+                    note_no_room(&context, pool.as_str(), &error);
+                } else if failures == 1 {
                     tracing::warn!(error = %Chain(&error), ?pool, "cannot claim work; trying again");
                 }
                 backoff(failures, Duration::from_millis(200), Duration::from_secs(10), 1.0)
@@ -302,6 +311,12 @@ async fn run(pool: Pool, context: &Context, Claimed { jobs, since }: Claimed, st
         for job in left {
             let ended = AssertUnwindSafe(pool.step(context, job, since)).catch_unwind().instrument(span(job));
             match ended.await {
+                Ok(Err(error)) if error.kind() == ErrorKind::NoRoom => {
+                    note_no_room(context, OUTCOME, &error);
+                    let outcome = outcome::after_no_room(context, job, &error).await;
+                    context.pulse.has_room(OUTCOME);
+                    tell(job, outcome);
+                }
                 Ok(outcome) => tell(job, outcome),
                 Err(_panic) => tell(job, outcome::after_panic(context, job).await),
             }
@@ -321,6 +336,17 @@ async fn run(pool: Pool, context: &Context, Claimed { jobs, since }: Claimed, st
         }
     }
     drop(held);
+}
+
+/// Keeps, and says once, that Postgres has no room for what we want to write.
+fn note_no_room(context: &Context, part: &'static str, error: &store::Error) {
+    let why = Chain(error).to_string();
+    if context.pulse.lacks_room(part, &why) {
+        tracing::error!(
+            error = why,
+            "the database cannot be written, for its disk is full; nothing goes on until there is room"
+        );
+    }
 }
 
 /// What the lines of a step carry.

@@ -9,10 +9,10 @@ use super::{Context, narrow};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
 use crate::impact::{self, Answer};
-use crate::job::decide::{AfterError, OrderBy, after_error};
+use crate::job::decide::{AfterError, OrderBy, after_error, when_there_may_be_room};
 use crate::job::narrow::may_be_about_length;
 use crate::job::{Job, JobState};
-use crate::retry::ErrorKind;
+use crate::retry::{ErrorKind, backoff};
 use crate::store;
 use crate::store::heard::Paid;
 use crate::store::quota::Charged;
@@ -101,7 +101,16 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
     }
     match next {
         AfterError::TryAgain { at } => {
-            tracing::warn!(error = message, %at, "step failed; to be tried again");
+            if kind != ErrorKind::NoRoom {
+                tracing::warn!(error = message, %at, "step failed; to be tried again");
+            } else if store::room::is_lacking(&mut tx).await? {
+                tracing::debug!(error = message, %at, "no room yet");
+            } else {
+                tracing::error!(
+                    error = message,
+                    "a disk is full: jobs wait for room, and nothing is ordered until there is some"
+                );
+            }
             put_off(&mut tx, job, TryAgain { run_at: at, kind, message }, is_unknown, holder).await?;
         }
         AfterError::OrderAgain { by } => {
@@ -181,6 +190,25 @@ pub(super) async fn give_up(
         store::load::fail_cells(conn, job).await?; // a reload that failed leaves the days as they are
     }
     store::transition::advance(conn, job, Move::Failed { kind, message }, holder).await
+}
+
+/// Leaves a job for later whose outcome Postgres has no room for: written as soon as there is, so that no try counts and
+/// nobody begins it again and again meanwhile. The log has said why.
+pub(super) async fn after_no_room(context: &Context, job: &Job, error: &store::Error) -> Result<(), store::Error> {
+    let message = Chain(error).to_string();
+    let mut tries = 0;
+    loop {
+        let run_at = when_there_may_be_room(job, context.now());
+        let again = TryAgain { run_at, kind: ErrorKind::NoRoom, message: message.clone() };
+        let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+        match store::transition::try_again(&mut conn, job, again, context.holder()).await {
+            Err(error) if error.kind() == ErrorKind::NoRoom => {}
+            outcome => return outcome,
+        }
+        drop(conn);
+        tries += 1;
+        tokio::time::sleep(backoff(tries, Duration::from_secs(1), Duration::from_mins(1), job.jitter())).await;
+    }
 }
 
 /// A panic is a failed attempt.

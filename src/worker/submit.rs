@@ -166,6 +166,7 @@ fn is_refusal(error: &impact::Error) -> bool {
         | ErrorKind::Credentials
         | ErrorKind::BadFile
         | ErrorKind::Database
+        | ErrorKind::NoRoom
         | ErrorKind::Internal => false,
     }
 }

@@ -296,13 +296,14 @@ async fn status_has_the_keys_that_scripts_build_on() {
     .await
     .unwrap();
     let status = json(dir.path(), "status");
-    assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed window_limits warnings"));
+    assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed window_limits warnings no_room"));
+    assert_eq!(status["no_room"], Value::Null);
     assert_eq!(keys(&status, &["window_limits"]), words("export account max_window_days why learned_at"));
-    let warning =
-        "export kind loads load_id job_id account program from_day to_day rows_read records_processed rows_deleted";
+    let warning = "export kind loads load_id job_id account program from_day to_day rows_read records_processed rows_deleted rows_rejected";
     assert_eq!(keys(&status, &["warnings"]), words(warning));
     let text = impact_mirror(dir.path(), &["status"]);
-    let told = "! load 1 of actions may lack rows: the file has 100000 rows, just as many as a file may hold";
+    let told =
+        "! the rows of load 1 of actions may not be all: the file has 100000 rows, just as many as a file may hold";
     assert!(stdout(&text).contains(told), "{}", stdout(&text));
     let freshness = "export latest_day loaded_at age promised is_stale missing_cells failed_cells";
     assert_eq!(keys(&status, &["exports"]), words(freshness));
@@ -312,6 +313,17 @@ async fn status_has_the_keys_that_scripts_build_on() {
                run_at lease_holder error_kind error_message created_at submitted_at finished_at rows_read rows_rejected";
     assert_eq!(keys(&status, &["in_flight"]), words(job));
     assert_eq!(keys(&status, &["failed"]), words(job));
+
+    sqlx::raw_sql(
+        "update impact_mirror.job set error_kind = 'no_room', error_message = 'no space on /spool' where id = 1",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    assert_eq!(keys(&json(dir.path(), "status"), &["no_room"]), words("jobs message"));
+    let text = impact_mirror(dir.path(), &["status"]);
+    let told = "! a disk is full: 1 job waits for room, and nothing is ordered meanwhile: no space on /spool\n  make room there";
+    assert!(stdout(&text).starts_with(told), "{}", stdout(&text));
 }
 
 #[tokio::test]

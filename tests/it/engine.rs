@@ -39,6 +39,8 @@ mod replies;
 mod rereads;
 /// How long rows are kept, and in which partitions.
 mod retention;
+/// Disks that are full.
+mod room;
 /// The open questions about the real API, one answer at a time.
 mod switches;
 /// What is believed only as long as it is true: a charge, a file read before, a promise, a bucket.

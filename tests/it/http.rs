@@ -305,6 +305,38 @@ async fn a_doubtful_load_is_told_while_its_rows_stand() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_told_as_long_as_a_job_waits_for_room() {
+    const FULL: &str = "
+        update impact_mirror.job
+        set state = 'ready', error_kind = 'no_room', error_message = 'no room left in the spool directory /spool'
+        where id = 2";
+    let face = Face::new().await;
+    face.run(SMALL_STATE).await;
+    face.run(FULL).await;
+    let page = face.get("/").await.text().await.unwrap();
+    for words in
+        ["A disk is full: 1 job waits for room", "no room left in the spool directory /spool", "Make room there"]
+    {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let metrics = face.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("\nimpact_mirror_no_room 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_written_for_want_of_room_is_told_all_the_same() {
+    let face = Face::new().await;
+    face.run(SMALL_STATE).await;
+    assert!(face.pulse.lacks_room("load", "could not extend file: No space left on device"));
+    let page = face.get("/").await.text().await.unwrap();
+    for words in ["The database cannot be written, for its disk is full", "could not extend file"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let metrics = face.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("\nimpact_mirror_no_room 1\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn however_many_ask_the_database_is_read_once() {
     let face = Face::new().await;
     let before = face.get("/metrics").await.text().await.unwrap();

@@ -2,5 +2,6 @@
 
 pub mod daemon;
 pub mod database;
+pub mod small_disk;
 pub mod state_dir;
 pub mod truth;
