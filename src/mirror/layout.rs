@@ -147,6 +147,14 @@ impl Layout {
         let headers = header::name_columns(sources, &known, standing.foreign.clone());
         let configured = by_folded_name(target.configured);
         let metadata = by_folded_name(target.metadata);
+        let are_known = !(known.is_empty() && configured.is_empty() && metadata.is_empty());
+        let is_known = |source: &str| configured.contains_key(source) || metadata.contains_key(source);
+        if are_known
+            && !headers.is_empty()
+            && !headers.iter().any(|header| header.known || is_known(&folded(&header.source)))
+        {
+            return Err(place.unknown_columns(sources));
+        }
 
         let mut changes = Vec::new();
         if standing.exists {

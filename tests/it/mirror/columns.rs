@@ -106,6 +106,42 @@ async fn what_is_not_a_header_is_refused() {
 }
 
 #[tokio::test]
+async fn a_text_that_has_none_of_the_columns_is_a_wrong_file() {
+    let page = "upstream connect error or disconnect/reset before headers, reset reason: connection failure\n";
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    let error = mirror.try_load(page).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadFile);
+    assert!(
+        error.to_string().contains("it begins \"upstream connect error or disconnect/reset before headers, "),
+        "{error}"
+    );
+    assert_eq!(mirror.rows("a b").await, ["1|2"]);
+    assert_eq!(mirror.types().await.len(), 2);
+    mirror.load("").await;
+    assert!(mirror.rows("a b").await.is_empty(), "no bytes are no rows as ever");
+
+    // The first file of all, where columns are known before.
+    for (configured, metadata) in [("Id", None), ("", Some("Id"))] {
+        let mut mirror = Mirror::unkeyed().await;
+        mirror.configured = Some(configured)
+            .filter(|name| !name.is_empty())
+            .map(|name| (name.to_owned(), ColumnKind::Text))
+            .into_iter()
+            .collect();
+        mirror.metadata = metadata.map(|name| (name.to_owned(), ColumnKind::Text)).into_iter().collect();
+        assert_eq!(mirror.try_load(page).await.unwrap_err().kind(), ErrorKind::BadFile);
+        assert_eq!(counts(&mirror.load("id,Other\n1,2\n").await), [1, 0, 0, 0, 0]);
+    }
+
+    // Columns that are all new for once, and told to be.
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    mirror.configured.insert("C".to_owned(), ColumnKind::Bigint);
+    assert_eq!(counts(&mirror.load("C,D\n1,2\n").await), [1, 0, 1, 0, 0]);
+}
+
+#[tokio::test]
 async fn columns_and_rows_of_other_hands_do_not_matter() {
     let mut mirror = Mirror::unkeyed().await;
     mirror.load("A,B\n1,2\n").await;
