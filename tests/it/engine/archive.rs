@@ -387,6 +387,62 @@ async fn a_reload_that_finds_its_file_broken_fails_and_changes_nothing() {
     assert_eq!(world.value("select count(*)::text from impact_mirror.cell where failed_at is not null").await, "0");
 }
 
+#[tokio::test]
+async fn days_that_a_broken_file_leaves_with_an_older_one_are_read_from_impact_com() {
+    let (world, settings) = overlapping().await;
+    let before = rows(&world, "impact.actions").await;
+    // As if all were settled.
+    world.execute("update impact_mirror.cell set next_refresh_at = null").await;
+    let newest = "(select * from impact_mirror.load where archive_key is not null order by id desc limit 1)";
+    let key = world.value(&format!("select archive_key from {newest} l")).await;
+    let whole = fs::read(dir(&world).join(&key)).unwrap();
+    fs::write(dir(&world).join(&key), zstd::encode_all(&b"Action_Id,Action_Date\n1,2026-01-01\n"[..], 3).unwrap())
+        .unwrap();
+    let days = world.value(&format!("select string_agg(day::date::text, ' ' order by day) from {newest} l, generate_series(from_day, to_day, interval '1 day') day")).await;
+    let due = "select string_agg(day::text, ' ' order by day) from impact_mirror.cell where next_refresh_at <= now()";
+    // The last days are asked for by nobody, and are loaded again only to follow what takes them back.
+    let report = tokio::select! {
+        report = load_again(&world, &settings, 30, 20) => report,
+        () = hurry(&world) => unreachable!("it goes on for ever"),
+    };
+    assert_eq!((report.progress.files, report.failed.len()), (1, 1), "{report:?}");
+    let told: Vec<String> = report.outdated.iter().flat_map(|(_, days)| days).map(ToString::to_string).collect();
+    assert_eq!(told.join(" "), days);
+    assert_ne!(rows(&world, "impact.actions").await, before, "an older file is in");
+    assert_eq!(world.value(due).await, days);
+
+    // The file is missing, and an older one is in already.
+    world.execute("update impact_mirror.cell set next_refresh_at = null; update impact_mirror.archived_file f set dropped_at = now() where f.key = (select archive_key from impact_mirror.load where id = (select max(reload_of) from impact_mirror.job))").await;
+    let report = load_again(&world, &settings, 30, 20).await;
+    assert_eq!((report.progress.files, report.failed.len(), report.outdated.len()), (0, 0, 1), "{report:?}");
+    assert_eq!(world.value(due).await, days);
+
+    fs::write(dir(&world).join(&key), whole).unwrap();
+    assert_eq!(world.sync_in_a_hurry(&settings).await.end, SyncEnd::Done);
+    assert_mirrored(&world, &settings).await;
+    assert!(load_again(&world, &settings, 30, 20).await.outdated.is_empty());
+}
+
+#[tokio::test]
+async fn files_that_an_open_reload_needs_are_not_pruned() {
+    let world = World::new().await;
+    let settings = world.settings(&(actions(4) + &archive(&world)));
+    world.sync(&settings).await;
+    world.execute("update impact_mirror.archived_file set used_at = now() - interval '40 days'").await;
+    world
+        .execute(
+            "insert into impact_mirror.reload (export, account, program, from_day, to_day, since_load_id, started_at) \
+             select export, account, program, from_day, to_day, id, now() from impact_mirror.load",
+        )
+        .await;
+    let dropped = "select count(*)::text from impact_mirror.archived_file where dropped_at is not null";
+    world.sync(&settings).await;
+    assert_eq!(world.value(dropped).await, "0");
+    world.execute("update impact_mirror.reload set started_at = now() - interval '8 days'").await;
+    world.sync(&settings).await;
+    assert_eq!(world.value(dropped).await, "1", "it was left lying for more than a week");
+}
+
 /// Cuts every pause of a job short.
 async fn hurry(world: &World) {
     loop {
