@@ -249,6 +249,11 @@ impl Layout {
         })
     }
 
+    /// Whether the table gets another column.
+    pub fn adds(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Add { .. }))
+    }
+
     /// Whether a column gets another type.
     pub fn retypes(&self) -> bool {
         self.changes.iter().any(|change| matches!(change, Change::Retype { from, to, .. } if from != to))

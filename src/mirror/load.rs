@@ -42,7 +42,7 @@ pub(super) struct Load<'a> {
 
 /// What was learned in earlier rounds.
 #[derive(Default)]
-struct Learned {
+pub(super) struct Learned {
     surveyed: Surveyed,
     extent: Option<Extent>,
     /// A key of the file stands elsewhere, or twice in the file.
@@ -177,7 +177,7 @@ impl<'a> Load<'a> {
         Ok(Round::Done(report))
     }
 
-    fn fit(&self, sources: &[String], standing: &Standing, learned: &Learned) -> Result<Layout, Error> {
+    pub fn fit(&self, sources: &[String], standing: &Standing, learned: &Learned) -> Result<Layout, Error> {
         Layout::fit(sources, standing, self.target, &learned.surveyed, &self.place)
     }
 
@@ -214,7 +214,7 @@ impl<'a> Load<'a> {
         Reading::start(self.place.file.clone(), self.shape.clone(), rules, self.id, on_conflict)
     }
 
-    async fn survey(&self, layout: &Layout, learned: Learned, extent: Extent) -> Result<Learned, Error> {
+    pub async fn survey(&self, layout: &Layout, learned: Learned, extent: Extent) -> Result<Learned, Error> {
         let rules = Rules::new(layout, self.target);
         let (path, shape, on_type_conflict) =
             (self.place.file.clone(), self.shape.clone(), self.target.on_type_conflict);
@@ -247,7 +247,7 @@ impl<'a> Load<'a> {
     }
 
     /// The names of the columns, and how records give them; `None` for a file without either.
-    async fn columns(&self) -> Result<Option<(Vec<String>, Shape)>, Error> {
+    pub async fn columns(&self) -> Result<Option<(Vec<String>, Shape)>, Error> {
         match self.shape.format() {
             ResultFormat::Csv => {
                 let names = self.header().await?;

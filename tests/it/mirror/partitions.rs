@@ -253,9 +253,9 @@ async fn columns_widen_in_every_partition_before_a_new_one_is_made() {
     assert_eq!(
         report.table_changes,
         [
+            "added column c (text)",
             "changed column a from bigint to numeric",
             "changed column b from bigint to text",
-            "added column c (text)",
             "made partition actions_p2026_06"
         ]
     );
