@@ -222,6 +222,60 @@ async fn a_row_leads_to_its_line() {
 }
 
 #[tokio::test]
+async fn a_row_is_found_by_an_index_also_in_a_table_by_month() {
+    for partition in ["none", "month"] {
+        let world = World::new().await;
+        let lines = format!("partition = \"{partition}\"\n");
+        let settings = world.settings(&(actions(40) + &lines + &clicks(1) + &lines + &archive(&world)));
+        world.sync(&settings).await;
+        let place = "concat_ws(' ', _load_id || ':' || _line, ";
+        let action =
+            world.value(&format!("select {place} action_id) from impact.actions order by _line limit 1")).await;
+        let click = world.value(&format!("select {place} id) from impact.clicks order by _line limit 1")).await;
+        let (action_place, action) = action.split_once(' ').unwrap();
+        let (click_place, click) = click.split_once(' ').unwrap();
+
+        let mut tx = world.pool().begin().await.unwrap();
+        // The tables are small.
+        sqlx::raw_sql("set local enable_seqscan = off").execute(&mut *tx).await.unwrap();
+        for (export, key, expected) in
+            [("actions", action, action), ("actions", action_place, action), ("clicks", click_place, click)]
+        {
+            let export = &settings.exports[&ExportName::new(export)];
+            let found = explain::explain(&mut tx, &settings, export, &[key.to_owned()]).await.unwrap();
+            assert_eq!(found.len(), 1, "{key}");
+            assert!(found[0].raw.as_deref().unwrap().contains(expected), "{found:?}");
+        }
+        let scans: (i64, i64) = sqlx::query_as(
+            "select sum(seq_scan)::bigint, sum(idx_scan)::bigint from pg_stat_xact_user_tables where schemaname = 'impact'",
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        assert!(scans.0 == 0 && scans.1 >= 3, "{partition}: {scans:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_was_rejected_is_explained_also_where_there_is_a_key() {
+    let world = World::new().await;
+    let lines = "types = { Sale_Amount = \"bigint\" }\non_type_conflict = \"quarantine\"\n";
+    let settings = world.settings(&(actions(4) + lines + &archive(&world)));
+    world.sync(&settings).await;
+    let line = world
+        .value(
+            "select concat_ws(' ', load_id || ':' || line, raw) from impact_mirror.rejected_row order by line limit 1",
+        )
+        .await;
+    let (place, raw) = line.split_once(' ').unwrap();
+    let found = explained(&world, &settings, "actions", &[place]).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].no_row.as_deref(), Some("it was rejected: sale_amount: not a bigint"));
+    assert_eq!(found[0].raw.as_deref(), Some(raw));
+    assert!(explained(&world, &settings, "actions", &["9999:2"]).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_reload_brings_back_a_lost_table_in_order_and_calls_nobody() {
     let (world, settings) = overlapping().await;
     let before = rows(&world, "impact.actions").await;
