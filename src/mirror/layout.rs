@@ -259,6 +259,12 @@ impl Layout {
         self.changes.iter().any(|change| matches!(change, Change::Retype { from, to, .. } if from != to))
     }
 
+    /// Whether a column of values becomes one of texts.
+    pub fn makes_text(&self) -> bool {
+        let makes_text = |change: &Change| matches!(change, Change::Retype { from, to: ColumnKind::Text, .. } if *from != ColumnKind::Text);
+        self.changes.iter().any(makes_text)
+    }
+
     fn index_changes(&mut self, standing: &Standing, table: &str) {
         let key_index = index_name(table, "key");
         let day = self.by_month.then_some("_day");
