@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::archive::{self, Archive, RecordFinder};
 use crate::config::{Export, Settings};
 use crate::error_chain::Chain;
-use crate::export::ResultFormat;
+use crate::export::{ResultFormat, Window};
 use crate::mirror::{self, Condition, LookupError, Row};
 use crate::store;
 use crate::store::archive::Origin;
@@ -41,71 +41,97 @@ pub struct Value {
     pub value: Option<String>,
 }
 
-/// Explains the rows that `key` names: the value of a key of one column, `name=value` pairs, or `load:line`.
+/// Explains the rows that `key` names: the value of a key of one column, `name=value` pairs, or `load:line`, which is also tried
+/// where no row has it for its key.
 pub async fn explain(
     conn: &mut PgConnection,
     settings: &Settings,
     export: &Export,
     key: &[String],
 ) -> anyhow::Result<Vec<Explained>> {
-    let (conditions, place) = conditions(export, key)?;
     let schema = &settings.database.schema;
-    let rows = match mirror::find_rows(conn, schema, &export.name, &conditions).await {
-        Err(error @ (LookupError::NoColumn { .. } | LookupError::NoTable(_))) => {
-            return Err(BadKey(error.to_string()).into());
-        }
-        Err(error) if error.is_misfit() => Vec::new(),
-        found => found?,
+    let wanted = wanted(export, key)?;
+    let mut rows = match &wanted.conditions {
+        Some(conditions) => find(conn, schema, export, conditions, None).await?,
+        None => Vec::new(),
     };
+    let place = wanted.place.filter(|_| rows.is_empty());
+    let mut brought_none = None;
+    if let Some((load_id, line)) = place {
+        let Some(into) = store::archive::loaded_into(conn, &export.name, load_id).await? else { return Ok(Vec::new()) };
+        // Where they can be, so that an index leads there.
+        let conditions = [
+            ("_load_id", load_id.to_string()),
+            ("_line", line.to_string()),
+            ("_account", into.account),
+            ("_program", into.program),
+        ];
+        let conditions = conditions.map(|(column, value)| (column.to_owned(), value));
+        rows = find(conn, schema, export, &conditions, Some(into.window)).await?;
+        brought_none = Some((load_id, line)).filter(|_| rows.is_empty());
+    }
     let mut explained = Vec::new();
     for row in &rows {
         let number = |column: &str| value(row, column).and_then(|value| value.parse::<i64>().ok());
         let (Some(load_id), Some(line)) = (number("_load_id"), number("_line")) else { continue };
         explained.push(explain_line(conn, settings, row, load_id, line).await?);
     }
-    if let (true, Some((load_id, line))) = (rows.is_empty(), place) {
+    if let Some((load_id, line)) = brought_none {
         let mut one = explain_line(conn, settings, &Vec::new(), load_id, line).await?;
         one.no_row = Some(match store::archive::rejected(conn, load_id, line).await? {
             Some(why) => format!("it was rejected: {why}"),
             None => "no row stands in the table that this line brought; a later load may have changed or removed it"
                 .to_owned(),
         });
-        if one.origin.is_some() {
-            explained.push(one);
-        }
+        explained.push(one);
     }
     Ok(explained)
+}
+
+async fn find(
+    conn: &mut PgConnection,
+    schema: &str,
+    export: &Export,
+    conditions: &[Condition],
+    days: Option<Window>,
+) -> anyhow::Result<Vec<Row>> {
+    match mirror::find_rows(conn, schema, &export.name, conditions, days).await {
+        Err(error @ (LookupError::NoColumn { .. } | LookupError::NoTable(_))) => Err(BadKey(error.to_string()).into()),
+        Err(error) if error.is_misfit() => Ok(Vec::new()),
+        found => Ok(found?),
+    }
 }
 
 fn value<'a>(row: &'a Row, column: &str) -> Option<&'a str> {
     row.iter().find(|(name, _)| name == column)?.1.as_deref()
 }
 
-/// What is looked for, and the load and line where the key names those.
-type Wanted = (Vec<Condition>, Option<(i64, i64)>);
+/// What is looked for.
+#[derive(Debug, Default)]
+struct Wanted {
+    conditions: Option<Vec<Condition>>,
+    /// The load and line that the key may name.
+    place: Option<(i64, i64)>,
+}
 
-fn conditions(export: &Export, key: &[String]) -> Result<Wanted, BadKey> {
+fn wanted(export: &Export, key: &[String]) -> Result<Wanted, BadKey> {
     let pairs: Option<Vec<Condition>> =
         key.iter().map(|part| part.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))).collect();
+    let place = match key {
+        [place] => place.split_once(':').and_then(|(load, line)| Some((load.parse().ok()?, line.parse().ok()?))),
+        _ => None,
+    };
     match (key, pairs, export.key.as_slice()) {
         // The value of a key may hold an equals sign, but hardly after the name of a column.
         ([value], _, [column]) if !value.split_once('=').is_some_and(|(name, _)| is_name(name)) => {
-            Ok((vec![(column.clone(), value.clone())], None))
+            Ok(Wanted { conditions: Some(vec![(column.clone(), value.clone())]), place })
         }
-        (_, Some(pairs), _) => Ok((pairs, None)),
-        ([place], None, []) => {
-            let place = place
-                .split_once(':')
-                .and_then(|(load, line)| Some((load.parse::<i64>().ok()?, line.parse::<i64>().ok()?)));
-            let (load_id, line) = place.ok_or_else(|| {
-                BadKey(format!(
-                    "{} has no key: name a row as _load_id:_line, as in 123:7, or as column=value",
-                    export.name
-                ))
-            })?;
-            let conditions = vec![("_load_id".to_owned(), load_id.to_string()), ("_line".to_owned(), line.to_string())];
-            Ok((conditions, Some((load_id, line))))
-        }
+        (_, Some(pairs), _) => Ok(Wanted { conditions: Some(pairs), place: None }),
+        (_, None, _) if place.is_some() => Ok(Wanted { conditions: None, place }),
+        (_, None, []) => Err(BadKey(format!(
+            "{} has no key: name a row as _load_id:_line, as in 123:7, or as column=value",
+            export.name
+        ))),
         (_, None, columns) => {
             let pairs: Vec<String> = columns.iter().map(|column| format!("{column}=…")).collect();
             Err(BadKey(format!("the key of {} is written {}", export.name, pairs.join(" "))))

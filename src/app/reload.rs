@@ -56,6 +56,8 @@ pub struct ReloadReport {
     pub progress: ReloadProgress,
     /// Loads whose days stay as they are, because a file is not in the archive.
     pub impossible: Vec<(Feed, BTreeSet<i64>)>,
+    /// Days that hold an older file than impact.com gave last, and are due to be read from there.
+    pub outdated: Vec<(Feed, BTreeSet<NaiveDate>)>,
     /// Jobs that failed, and why.
     pub failed: Vec<(JobId, String)>,
     /// Where days were asked for that are kept no longer: the first day that is kept, of all accounts.
@@ -169,10 +171,20 @@ impl<W: FnMut(&ReloadProgress)> Run<'_, W> {
                     // What comes after it has to wait for it: the rest of this program stays for another try.
                     let why = step.error_message.unwrap_or_else(|| "called off by hand".to_owned());
                     self.report.failed.push((job, why));
+                    // A job that was called off by hand has not seen to this itself.
+                    let mut conn = self.context.pool.acquire().await?;
+                    let outdated = store::reload::leave(&mut conn, feed).await?;
+                    self.is_outdated(feed, outdated);
                     return Ok(());
                 }
                 _open => {}
             }
+        }
+    }
+
+    fn is_outdated(&mut self, feed: &Feed, days: BTreeSet<NaiveDate>) {
+        if !days.is_empty() {
+            self.report.outdated.push((feed.clone(), days));
         }
     }
 
@@ -204,8 +216,10 @@ impl<W: FnMut(&ReloadProgress)> Run<'_, W> {
         };
         let todo = todo(&loads, self.days, since);
         let Some(load_id) = todo.loads.first() else {
+            store::reload::make_due(&mut tx, feed, &todo.outdated).await?;
             store::reload::finish(&mut tx, feed).await?;
             tx.commit().await?;
+            self.is_outdated(feed, todo.outdated);
             if !todo.impossible.is_empty() {
                 self.report.impossible.push((feed.clone(), todo.impossible));
             }

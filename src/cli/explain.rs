@@ -17,7 +17,7 @@ use crate::telemetry::Form;
 pub(super) struct Options {
     /// The table, which is named after its export
     table: String,
-    /// The value of the key; column=value for each column of a longer one; _load_id:_line where there is none
+    /// The value of the key; column=value for each column of a longer one; _load_id:_line for any line of a file
     #[arg(required = true)]
     key: Vec<String>,
 }

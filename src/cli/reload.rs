@@ -57,7 +57,8 @@ pub(super) async fn reload(settings: Settings, options: &Options, form: Form) ->
         Form::Json => say!("{:#}", as_json(&report)),
         Form::Text => print(&request, &report),
     }
-    let is_done = !report.is_stopped && report.failed.is_empty() && report.impossible.is_empty();
+    let is_done =
+        !report.is_stopped && report.failed.is_empty() && report.impossible.is_empty() && report.outdated.is_empty();
     Ok(if is_done { Exit::Done } else { Exit::Failed })
 }
 
@@ -67,10 +68,15 @@ fn as_json(report: &ReloadReport) -> serde_json::Value {
         .iter()
         .map(|(feed, loads)| json!({"account": feed.account, "program": feed.program, "loads": loads}))
         .collect();
+    let outdated: Vec<_> = report
+        .outdated
+        .iter()
+        .map(|(feed, days)| json!({"account": feed.account, "program": feed.program, "days": days}))
+        .collect();
     let failed: Vec<_> = report.failed.iter().map(|(job, why)| json!({"job": job, "error": why})).collect();
     json!({
         "files": report.progress.files, "rows_read": report.progress.rows, "rows_rejected": report.progress.rejected,
-        "not_in_archive": impossible, "failed": failed, "kept_from": report.kept_from,
+        "not_in_archive": impossible, "outdated": outdated, "failed": failed, "kept_from": report.kept_from,
         "stopped": report.is_stopped,
     })
 }
@@ -94,6 +100,16 @@ fn print(request: &ReloadRequest, report: &ReloadReport) {
             loads.join(", ")
         );
         say!("  `impact-mirror refresh {}` reads them anew from impact.com", request.export);
+    }
+    for (feed, days) in &report.outdated {
+        let (Some(first), Some(last)) = (days.first(), days.last()) else { continue };
+        say!(
+            "{} {}: {} days from {first} to {last} hold an older file now, for the newer one could not be loaded after it; they \
+             are due to be read from impact.com",
+            feed.account,
+            feed.program,
+            days.len()
+        );
     }
     if let Some(first) = report.kept_from {
         say!("days before {first} are kept no longer (exports.{}.keep) and stay away", request.export);

@@ -30,6 +30,8 @@ pub struct Todo {
     /// Loads of days that were asked for and that stay as they are, because their file, or one that would have to be
     /// loaded after it, cannot be had.
     pub impossible: BTreeSet<i64>,
+    /// Days, asked for or not, that hold an older file than impact.com gave last, which cannot be had.
+    pub outdated: BTreeSet<NaiveDate>,
 }
 
 /// What counts of these loads where days before `first` are kept no longer.
@@ -45,20 +47,12 @@ pub fn kept(loads: Vec<Loaded>, first: NaiveDate) -> Vec<Loaded> {
 /// what impact.com gave last.
 pub fn todo(loads: &[Loaded], days: Window, since: i64) -> Todo {
     let by_id: BTreeMap<i64, Loaded> = loads.iter().map(|load| (load.id, *load)).collect();
-    // What a day should hold, and which load wrote it last.
-    let mut wanted: BTreeMap<NaiveDate, i64> = BTreeMap::new();
-    let mut written: BTreeMap<NaiveDate, Loaded> = BTreeMap::new();
-    for load in by_id.values() {
-        for day in load.window.days() {
-            let origin = wanted.entry(day).or_insert(load.origin);
-            *origin = (*origin).max(load.origin);
-            written.insert(day, *load);
-        }
-    }
+    let Contents { wanted, written } = Contents::of(&by_id);
     let possible = possible(&by_id, &wanted);
 
     let mut next = BTreeSet::new();
     let mut impossible = BTreeSet::new();
+    let mut outdated = BTreeSet::new();
     for (day, origin) in &wanted {
         let last = written[day];
         let is_asked_for = days.contains(*day);
@@ -67,8 +61,13 @@ pub fn todo(loads: &[Loaded], days: Window, since: i64) -> Todo {
         }
         if possible.contains(origin) {
             next.insert(*origin);
-        } else if is_asked_for {
+            continue;
+        }
+        if is_asked_for {
             impossible.insert(*origin);
+        }
+        if last.origin != *origin {
+            outdated.insert(*day);
         }
     }
     // Each of them takes its other days back, so that what those should hold comes after it.
@@ -80,7 +79,35 @@ pub fn todo(loads: &[Loaded], days: Window, since: i64) -> Todo {
             }
         }
     }
-    Todo { loads: next.into_iter().collect(), impossible }
+    Todo { loads: next.into_iter().collect(), impossible, outdated }
+}
+
+/// The days that hold an older file than impact.com gave last: a reload loaded that, and not what has to follow it.
+pub fn outdated(loads: &[Loaded]) -> BTreeSet<NaiveDate> {
+    let Contents { wanted, written } = Contents::of(&loads.iter().map(|load| (load.id, *load)).collect());
+    written.into_iter().filter(|(day, last)| last.origin != wanted[day]).map(|(day, _)| day).collect()
+}
+
+/// What some loads made of days.
+struct Contents {
+    /// The load whose file a day should hold.
+    wanted: BTreeMap<NaiveDate, i64>,
+    /// The load that wrote a day last.
+    written: BTreeMap<NaiveDate, Loaded>,
+}
+
+impl Contents {
+    fn of(loads: &BTreeMap<i64, Loaded>) -> Self {
+        let mut contents = Self { wanted: BTreeMap::new(), written: BTreeMap::new() };
+        for load in loads.values() {
+            for day in load.window.days() {
+                let origin = contents.wanted.entry(day).or_insert(load.origin);
+                *origin = (*origin).max(load.origin);
+                contents.written.insert(day, *load);
+            }
+        }
+        contents
+    }
 }
 
 /// The loads that can be repeated without losing what came after them.
@@ -159,6 +186,22 @@ mod tests {
         assert_eq!(loads(&[month, week, fresh], days(1, 31), 2), [1, 2, 3], "it follows what would take it back");
         let all = load(3, 1, 25);
         assert_eq!(loads(&[month, week, all], days(1, 31), 2), Vec::<i64>::new());
+    }
+
+    #[test]
+    fn days_are_outdated_where_an_older_file_was_loaded_and_the_newer_cannot_be_had() {
+        let (month, week) = (load(1, 1, 20), load(2, 15, 25));
+        assert_eq!(outdated(&[month, week]), BTreeSet::new());
+        let between: BTreeSet<NaiveDate> = days(15, 20).days().collect();
+        assert_eq!(outdated(&[month, week, again(3, month)]), between);
+        assert_eq!(outdated(&[month, week, again(3, month), again(4, week)]), BTreeSet::new());
+
+        let week = Loaded { is_archived: false, ..week };
+        let loads = [month, week, again(3, month)];
+        for (asked, impossible) in [(days(1, 31), BTreeSet::from([2])), (days(1, 2), BTreeSet::new())] {
+            let todo = todo(&loads, asked, 2);
+            assert_eq!(todo, Todo { loads: Vec::new(), impossible, outdated: between.clone() });
+        }
     }
 
     #[test]

@@ -13,6 +13,18 @@ use super::table::Table;
 use super::table::history::VALIDITY;
 use crate::column::ColumnKind;
 
+/// The columns that files of an export have had: their names there and in the table.
+pub(super) async fn recorded_names(conn: &mut PgConnection, place: &Place) -> Result<Vec<(String, String)>, Error> {
+    let recorded = sqlx::query!(
+        "select source_name, column_name from impact_mirror.mirrored_column where export = $1",
+        place.export.as_str(),
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(place.database("read the list of columns"))?;
+    Ok(recorded.into_iter().map(|column| (column.source_name, column.column_name)).collect())
+}
+
 /// How the table stands now. Takes no lock on it.
 pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<Standing, Error> {
     let recorded = sqlx::query!(

@@ -46,9 +46,13 @@ pub(super) async fn record(load: &Load<'_>, conn: &mut PgConnection, layout: &La
         update impact_mirror.mirrored_column c
         set kind = coalesce(changed.kind, c.kind),
             type_origin = coalesce(changed.type_origin, c.type_origin),
-            first_load_id = coalesce(c.first_load_id, case when c.first_seen_at = $7 then $6 else (
-                select min(l.id) from impact_mirror.load l
-                where l.export = $1 and l.started_at <= c.first_seen_at and l.committed_at >= c.first_seen_at) end),
+            first_load_id = coalesce(
+                c.first_load_id,
+                case when c.first_seen_at = $7 then $6 else (
+                    select min(l.id) from impact_mirror.load l
+                    where l.export = $1 and l.started_at <= c.first_seen_at and l.committed_at >= c.first_seen_at) end,
+                -- Added for a load that failed.
+                case when changed.in_file and c.accounts = '{}' then $6 end),
             accounts = case when changed.reload then c.accounts
                             when not changed.in_file then array_remove(c.accounts, $2)
                             when $2 = any(c.accounts) then c.accounts

@@ -4,8 +4,10 @@
 //! text, as ordinary readers have it. Lines with nothing on them are skipped.
 //!
 //! Where quoting is broken nobody knows where the record ends. Then the first line of it is malformed and reading goes on
-//! with the next line, so that a stray quote costs its own line and never swallows those behind it.
+//! with the next line, so that a stray quote costs its own line and never swallows those behind it. A record that is too long
+//! to be held is skipped to its end where a second handle on the file can tell that end, and else to the end of its line.
 
+use std::fs::File;
 use std::io::{self, Read};
 
 use memchr::{memchr, memchr_iter, memchr2};
@@ -22,6 +24,9 @@ pub(super) struct Reader<R> {
     /// What the last item took: bytes and lines, dropped by the next call.
     taken: (usize, u64),
     skips_line: bool,
+    /// Where the long record ends that is being skipped.
+    skips_until: u64,
+    ahead: Option<File>,
     line: u64,
     width: Option<usize>,
     fields: Vec<Field>,
@@ -34,11 +39,18 @@ impl<R: Read> Reader<R> {
             input: Input::new(source),
             taken: (0, 0),
             skips_line: false,
+            skips_until: 0,
+            ahead: None,
             line: 1,
             width: None,
             fields: Vec::new(),
             unescaped: Vec::new(),
         }
+    }
+
+    /// Looks for the ends of long records in this file, which is the source's own.
+    pub fn look_ahead_in(&mut self, file: File) {
+        self.ahead = Some(file);
     }
 
     /// From here on a record has so many fields.
@@ -55,11 +67,12 @@ impl<R: Read> Reader<R> {
         if self.skips_line {
             self.skip_rest_of_line()?;
         }
+        self.skip_long_record()?;
         loop {
             let data = self.input.data();
             match split(data, self.input.ended, &mut self.fields, &mut self.unescaped) {
                 Split::End => return Ok(None),
-                Split::More if self.input.is_full() => return Ok(Some(self.malformed(Malformed::LongRecord))),
+                Split::More if self.input.is_full() => return self.long_record().map(Some),
                 Split::More => self.input.fill()?,
                 Split::Broken(_) if !self.input.is_full() && memchr(b'\n', data).is_none() => self.input.fill()?,
                 Split::Broken(reason) => return Ok(Some(self.malformed(reason))),
@@ -110,6 +123,17 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// A record that does not end within what can be held: all of it, or the line it starts on where nobody knows its end.
+    fn long_record(&mut self) -> io::Result<Item<'_>> {
+        let end = match &self.ahead {
+            Some(file) => ahead::end_of_record(file, self.input.offset)?,
+            None => None,
+        };
+        let Some(end) = end else { return Ok(self.malformed(Malformed::LongRecord)) };
+        self.skips_until = end;
+        Ok(Item::Malformed { line: self.line, raw: self.input.data(), reason: Malformed::LongRecord })
+    }
+
     /// The line that the record starts on, whatever it holds.
     fn malformed(&mut self, reason: Malformed) -> Item<'_> {
         let data = self.input.data();
@@ -124,6 +148,21 @@ impl<R: Read> Reader<R> {
         let (bytes, lines) = std::mem::take(&mut self.taken);
         self.input.drop(bytes);
         self.line += lines;
+    }
+
+    fn skip_long_record(&mut self) -> io::Result<()> {
+        while self.input.offset < self.skips_until {
+            let left = usize::try_from(self.skips_until - self.input.offset).unwrap_or(usize::MAX);
+            let data = self.input.data();
+            let data = &data[..left.min(data.len())];
+            self.taken = (data.len(), memchr_iter(b'\n', data).count() as u64);
+            self.drop_taken();
+            if self.input.offset == self.skips_until || self.input.ended {
+                break;
+            }
+            self.input.fill()?;
+        }
+        Ok(())
     }
 
     fn skip_rest_of_line(&mut self) -> io::Result<()> {
@@ -286,5 +325,6 @@ fn quoted_field(data: &[u8], from: usize, ended: bool, unescaped: &mut Vec<u8>) 
 }
 
 mod again;
+mod ahead;
 #[cfg(test)]
 mod tests;

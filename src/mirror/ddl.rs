@@ -147,7 +147,7 @@ pub(super) async fn apply(
                     }
                     retypes.push(Table::retype_column(name, *from, *to, &zones));
                     ddl.record_retyped(load_id, name, *from, *to, now).await?;
-                    said.push(format!("changed column {name} from {from} to {to}"));
+                    said.push(format!("changed column {name} from {from} to {to}{}", after_retyping(*to)));
                 }
                 ddl.record(name, source, *to, *origin, now).await?;
             }
@@ -204,6 +204,16 @@ pub(super) async fn build_indexes(
         }
     }
     Ok(true)
+}
+
+/// What is to be known of the rows of other windows.
+fn after_retyping(to: ColumnKind) -> &'static str {
+    match to {
+        ColumnKind::Text => "; other windows have texts of its values until `reload` brings those of their files",
+        ColumnKind::Boolean | ColumnKind::Bigint | ColumnKind::Numeric | ColumnKind::Date | ColumnKind::Timestamptz => {
+            ""
+        }
+    }
 }
 
 fn added(change: &Change) -> Option<(&str, ColumnKind)> {

@@ -7,6 +7,9 @@ use super::json::NotAResult;
 use crate::export::ExportName;
 use crate::retry::{ErrorKind, is_disk_full};
 
+/// How many characters of a wrong header a message shows.
+const SHOWN_CHARS: usize = 80;
+
 /// Why a file was not loaded at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,6 +24,20 @@ pub enum Error {
         column: String,
         /// What the column is for.
         role: ColumnRole,
+    },
+    /// None of its columns is one that the export is known to have: some other text, most likely an error message.
+    #[error(
+        "{file} of export {export} is not its result, for it has none of its columns; it begins {head:?}. Should the export \
+         have changed them all, name one under exports.{export}.types",
+        file = file.display()
+    )]
+    UnknownColumns {
+        /// Whose file.
+        export: ExportName,
+        /// Which file.
+        file: PathBuf,
+        /// The beginning of its header.
+        head: String,
     },
     /// The first line is not a header.
     #[error("line {line} of {file} of export {export} is not a header: {problem}", file = file.display())]
@@ -142,7 +159,10 @@ impl Error {
     /// The class of the failure, on which the retry policy hangs.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::MissingColumn { .. } | Self::Header { .. } | Self::NotAResult { .. } => ErrorKind::BadFile,
+            Self::MissingColumn { .. }
+            | Self::UnknownColumns { .. }
+            | Self::Header { .. }
+            | Self::NotAResult { .. } => ErrorKind::BadFile,
             Self::File { .. } => ErrorKind::Transient,
             Self::NoRoom { .. } => ErrorKind::NoRoom,
             Self::Database { source, .. } => ErrorKind::from(source),
@@ -201,6 +221,11 @@ impl Place {
 
     pub fn no_result(&self, source: NotAResult) -> Error {
         Error::NotAResult { export: self.export.clone(), file: self.file.clone(), source }
+    }
+
+    pub fn unknown_columns(&self, sources: &[String]) -> Error {
+        let head = sources.join(",").chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect();
+        Error::UnknownColumns { export: self.export.clone(), file: self.file.clone(), head }
     }
 
     pub fn header(&self, line: u64, problem: impl Into<String>) -> Error {

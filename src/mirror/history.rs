@@ -112,7 +112,7 @@ impl<'a> Keeper<'a> {
 
     async fn leave_equal(&self, conn: &mut PgConnection, report: &mut Report) -> Result<(), Error> {
         let load = self.load;
-        for statement in load.table.find_equal(&self.columns) {
+        for statement in load.table.find_equal(&self.columns, load.target.program.as_str()) {
             run(load, conn, statement).await?;
         }
         let keep = sqlx::query(AssertSqlSafe(load.table.keep_equal())).bind(load.id).persistent(false);

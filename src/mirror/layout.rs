@@ -147,6 +147,14 @@ impl Layout {
         let headers = header::name_columns(sources, &known, standing.foreign.clone());
         let configured = by_folded_name(target.configured);
         let metadata = by_folded_name(target.metadata);
+        let are_known = !(known.is_empty() && configured.is_empty() && metadata.is_empty());
+        let is_known = |source: &str| configured.contains_key(source) || metadata.contains_key(source);
+        if are_known
+            && !headers.is_empty()
+            && !headers.iter().any(|header| header.known || is_known(&folded(&header.source)))
+        {
+            return Err(place.unknown_columns(sources));
+        }
 
         let mut changes = Vec::new();
         if standing.exists {
@@ -241,9 +249,20 @@ impl Layout {
         })
     }
 
+    /// Whether the table gets another column.
+    pub fn adds(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Add { .. }))
+    }
+
     /// Whether a column gets another type.
     pub fn retypes(&self) -> bool {
         self.changes.iter().any(|change| matches!(change, Change::Retype { from, to, .. } if from != to))
+    }
+
+    /// Whether a column of values becomes one of texts.
+    pub fn makes_text(&self) -> bool {
+        let makes_text = |change: &Change| matches!(change, Change::Retype { from, to: ColumnKind::Text, .. } if *from != ColumnKind::Text);
+        self.changes.iter().any(makes_text)
     }
 
     fn index_changes(&mut self, standing: &Standing, table: &str) {

@@ -29,6 +29,7 @@ use crate::export::{LockRule, ResultFormat};
 const MAX_ROUNDS: usize = 8;
 
 /// One file on its way into its table.
+#[derive(Clone)]
 pub(super) struct Load<'a> {
     pub target: &'a Target<'a>,
     pub table: Table,
@@ -42,7 +43,7 @@ pub(super) struct Load<'a> {
 
 /// What was learned in earlier rounds.
 #[derive(Default)]
-struct Learned {
+pub(super) struct Learned {
     surveyed: Surveyed,
     extent: Option<Extent>,
     /// A key of the file stands elsewhere, or twice in the file.
@@ -105,6 +106,7 @@ impl<'a> Load<'a> {
         let mut table_changes = Vec::new();
         let mut staged = None;
         let mut is_new = false;
+        let mut becomes_text = false;
         // A partitioned table has no index that would find a key under another day.
         let finds_keys = layout.by_month && !layout.key.is_empty();
         if !layout.changes.is_empty() {
@@ -121,6 +123,7 @@ impl<'a> Load<'a> {
                 staged = Some((read, layout.columns.clone()));
             }
             // A merge needs the indexes to find keys with.
+            becomes_text = layout.makes_text();
             is_new = layout.changes.contains(&Change::Create) && !learned.key_taken && !finds_keys;
             let indexes = if is_new { Indexes::Later } else { Indexes::Now };
             table_changes = ddl::apply(conn, &self.table, &layout, indexes, self.id, self.now, &self.place).await?;
@@ -135,6 +138,10 @@ impl<'a> Load<'a> {
             }
         }
 
+        // Texts that were made of values are not those of the file: all rows are written, to have these.
+        let writes = if becomes_text { Writes::All } else { self.writes };
+        let load = &Self { writes, ..self.clone() };
+
         let had_rows: bool = self.ask_window(conn, self.table.window_has_rows()).await?;
         // From here on nobody can change the table; somebody may have, until here.
         if !layout.changes.is_empty() || catalog::read(conn, &self.table, &self.place).await? != standing {
@@ -148,12 +155,12 @@ impl<'a> Load<'a> {
                 Some((read, _)) => Staged::Read(Box::new(read)),
                 None => Staged::Reading(self.reading(&layout, on_conflict)),
             };
-            let compared = merge::compare(self, conn, &layout, file, had_rows).await?;
+            let compared = merge::compare(load, conn, &layout, file, had_rows).await?;
             let Compared::Whole(counts, mut rejects, differences) = compared else {
                 return Ok(Round::Again(self.survey(&layout, learned, Extent::Whole).await?));
             };
             report = self.report(conn, &counts, &mut rejects, table_changes).await?;
-            merge::merge(self, conn, &layout, *differences, rejects.without_key > 0, had_rows, &mut report).await?;
+            merge::merge(load, conn, &layout, *differences, rejects.without_key > 0, had_rows, &mut report).await?;
         } else {
             let freeze = if is_new && !layout.by_month { Freeze::Frozen } else { Freeze::Plain };
             let (mut counts, mut rejects) = match self.copy(conn, &layout, freeze, on_conflict).await? {
@@ -177,7 +184,7 @@ impl<'a> Load<'a> {
         Ok(Round::Done(report))
     }
 
-    fn fit(&self, sources: &[String], standing: &Standing, learned: &Learned) -> Result<Layout, Error> {
+    pub fn fit(&self, sources: &[String], standing: &Standing, learned: &Learned) -> Result<Layout, Error> {
         Layout::fit(sources, standing, self.target, &learned.surveyed, &self.place)
     }
 
@@ -214,7 +221,7 @@ impl<'a> Load<'a> {
         Reading::start(self.place.file.clone(), self.shape.clone(), rules, self.id, on_conflict)
     }
 
-    async fn survey(&self, layout: &Layout, learned: Learned, extent: Extent) -> Result<Learned, Error> {
+    pub async fn survey(&self, layout: &Layout, learned: Learned, extent: Extent) -> Result<Learned, Error> {
         let rules = Rules::new(layout, self.target);
         let (path, shape, on_type_conflict) =
             (self.place.file.clone(), self.shape.clone(), self.target.on_type_conflict);
@@ -247,7 +254,7 @@ impl<'a> Load<'a> {
     }
 
     /// The names of the columns, and how records give them; `None` for a file without either.
-    async fn columns(&self) -> Result<Option<(Vec<String>, Shape)>, Error> {
+    pub async fn columns(&self) -> Result<Option<(Vec<String>, Shape)>, Error> {
         match self.shape.format() {
             ResultFormat::Csv => {
                 let names = self.header().await?;

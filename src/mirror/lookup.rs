@@ -5,9 +5,10 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::catalog;
 use super::error::{Error, Place};
 use super::header::folded;
+use super::layout::StandingColumn;
 use super::table::Table;
 use crate::column::ColumnKind;
-use crate::export::ExportName;
+use crate::export::{ExportName, Window};
 
 /// How many rows are shown at most.
 pub const MAX_ROWS: usize = 10;
@@ -49,12 +50,13 @@ impl LookupError {
     }
 }
 
-/// The first rows of an export's table that fulfil all conditions.
+/// The first rows of an export's table that fulfil all conditions, within some days where given.
 pub async fn find_rows(
     conn: &mut PgConnection,
     schema: &str,
     export: &ExportName,
     conditions: &[Condition],
+    days: Option<Window>,
 ) -> Result<Vec<Row>, LookupError> {
     let table = Table::new(schema, export);
     let place = Place { export: export.clone(), file: "the table".into() };
@@ -73,15 +75,15 @@ pub async fn find_rows(
     for (name, _) in conditions {
         let of_file = standing.columns.iter().filter(|column| column.in_table);
         let named = of_file.clone().find(|column| column.name == *name);
-        let named = named.or_else(|| of_file.clone().find(|column| folded(&column.source) == folded(name)));
-        let named = named.map(|column| (column.name.as_str(), column.kind));
-        let found = named.or_else(|| lineage.into_iter().find(|(column, _)| column == name));
+        let of_lineage = || lineage.into_iter().find(|(column, _)| column == name);
+        let in_file = || of_file.clone().find(|column| folded(&column.source) == folded(name));
+        let found = named.map(named_kind).or_else(of_lineage).or_else(|| in_file().map(named_kind));
         columns.push(found.ok_or_else(|| LookupError::NoColumn {
             column: name.clone(),
             known: of_file.map(|column| column.name.as_str()).collect::<Vec<_>>().join(", "),
         })?);
     }
-    let statement = table.find_rows(&columns, MAX_ROWS);
+    let statement = table.find_rows(&columns, days, MAX_ROWS);
     let mut query = sqlx::query_as::<_, (i64, String, Option<String>)>(AssertSqlSafe(statement)).persistent(false);
     for (_, value) in conditions {
         query = query.bind(value);
@@ -97,4 +99,8 @@ pub async fn find_rows(
         }
     }
     Ok(rows)
+}
+
+fn named_kind(column: &StandingColumn) -> (&str, ColumnKind) {
+    (&column.name, column.kind)
 }

@@ -1,10 +1,11 @@
 //! Loads a spooled result file into its mirrored table: typed columns, lineage, rejected rows and what was restated.
 //!
-//! It works inside the caller's transaction and commits nothing. Where a window is new the file is copied straight into the
+//! It works inside the caller's transaction and commits nothing, but for new columns, which are added before. Where a window is new the file is copied straight into the
 //! mirrored table; where it is not, hashes of records and rows are compared here, the records that differ are read a
 //! second time, and only they are written. A value that does not fit its column makes us go back to a savepoint, look
 //! through the whole file, change the column and begin again. Memory does not grow with the file.
 
+mod added;
 mod catalog;
 mod columns;
 mod copy;
@@ -138,6 +139,19 @@ pub async fn locked_days(
     load::Load::new(Path::new(""), ResultFormat::Csv, target, 0, DateTime::UNIX_EPOCH)
         .locked_days(conn, rule, as_of)
         .await
+}
+
+/// Adds the columns to the mirrored table that a file brings, and commits them; says what was added, a line each. To be called
+/// before the load of the file begins, with the same `now`: a load that has to add them itself keeps readers from the table until
+/// it commits.
+pub async fn add_columns(
+    conn: &mut PgConnection,
+    file: &Path,
+    format: ResultFormat,
+    target: &Target<'_>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, Error> {
+    added::add_columns(load::Load::new(file, format, target, 0, now), conn).await
 }
 
 /// Loads one spooled file into its mirrored table, for the load `load_id`, which exists.

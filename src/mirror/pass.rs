@@ -60,7 +60,7 @@ pub(super) fn pass(
     rejects: &mut Rejects,
     on_conflict: OnConflict,
 ) -> io::Result<Passed> {
-    let mut reader = Reader::new(File::open(path)?, shape)?;
+    let mut reader = Reader::new(File::open(path)?, shape)?.looking_ahead_in(File::open(path)?);
 
     let mut counts = Counts::default();
     let mut days = Days::default();

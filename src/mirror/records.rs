@@ -132,6 +132,15 @@ impl<R: Read> Reader<R> {
         })
     }
 
+    /// Looks for the ends of long records in this file, which is the source's own.
+    pub fn looking_ahead_in(mut self, file: File) -> Self {
+        match &mut self {
+            Self::Csv(reader) => reader.look_ahead_in(file),
+            Self::Json(_) => {} // it finds them without
+        }
+        self
+    }
+
     /// The next record; `None` at the end of the file.
     pub fn next(&mut self) -> io::Result<Option<Item<'_>>> {
         match self {

@@ -43,7 +43,7 @@ pub(super) fn survey(
         Extent::Sample => SAMPLE,
         Extent::Whole => u64::MAX,
     };
-    let mut reader = Reader::new(File::open(path)?.take(limit), shape)?;
+    let mut reader = Reader::new(File::open(path)?.take(limit), shape)?.looking_ahead_in(File::open(path)?);
 
     let mut candidates: Vec<_> = rules
         .columns

@@ -8,12 +8,15 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 
 use super::{Error, failed};
+use crate::export::{ExportName, Window};
 use crate::job::Job;
 
 /// A file in the archive that nothing was loaded from is an orphan after so long.
 const ORPHAN_AFTER: Duration = Duration::from_hours(24);
 /// A file that the archive does not take is given up after so long.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(7 * 24);
+/// A reload that was cut short and not gone on with keeps its files from being pruned for so long.
+const RELOAD_KEEPS_FILES: Duration = Duration::from_hours(7 * 24);
 /// How many files are looked at in one round.
 const BATCH: i64 = 500;
 
@@ -234,8 +237,9 @@ pub async fn listed(conn: &mut PgConnection, key: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives up files that are older than `keep`, that nothing was loaded from, or that the archive does not take; and lists all
-/// that are given up and not yet removed.
+/// Gives up files that are older than `keep`, that nothing was loaded from, or that the archive does not take, but none of a
+/// program that a reload is at work on; and lists all that are given up and not yet removed. The caller holds the planning
+/// lock, under which reloads begin.
 pub async fn drop_old(conn: &mut PgConnection, keep: Duration) -> Result<Vec<String>, Error> {
     sqlx::query!(
         r#"
@@ -246,10 +250,20 @@ pub async fn drop_old(conn: &mut PgConnection, keep: Duration) -> Result<Vec<Str
                or (f.stored_at is null and f.used_at < now() - make_interval(secs => $2))
                or (f.stored_at is not null and f.used_at < now() - make_interval(secs => $3)
                    and not exists (select 1 from impact_mirror.load l where l.archive_key = f.key)))
+          and not exists (
+              select 1
+              from impact_mirror.reload r
+              where r.export = f.export and r.account = f.account and r.program = f.program and r.finished_at is null
+                and (r.started_at > now() - make_interval(secs => $4) or exists (
+                    select 1
+                    from impact_mirror.job j
+                    where j.export = r.export and j.account = r.account and j.program = r.program
+                      and j.reload_of is not null and j.created_at > now() - make_interval(secs => $4))))
         "#,
         keep.as_secs_f64(),
         GIVE_UP_AFTER.as_secs_f64(),
         ORPHAN_AFTER.as_secs_f64(),
+        RELOAD_KEEPS_FILES.as_secs_f64(),
     )
     .execute(&mut *conn)
     .await
@@ -319,6 +333,37 @@ pub fn hex(bytes: &[u8]) -> String {
 
 fn as_hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex(bytes))
+}
+
+/// Where the rows of a load are.
+#[derive(Debug, Clone)]
+pub struct LoadedInto {
+    /// The account.
+    pub account: String,
+    /// The program, or none.
+    pub program: String,
+    /// The days.
+    pub window: Window,
+}
+
+/// Where the rows of a load are; `None` where the export has no such load.
+pub async fn loaded_into(
+    conn: &mut PgConnection,
+    export: &ExportName,
+    load_id: i64,
+) -> Result<Option<LoadedInto>, Error> {
+    let found = sqlx::query!(
+        "select account, program, from_day, to_day from impact_mirror.load where id = $1 and export = $2",
+        load_id,
+        export.as_str(),
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed("look a load up"))?;
+    Ok(found.and_then(|load| {
+        let window = Window::new(load.from_day, load.to_day)?;
+        Some(LoadedInto { account: load.account, program: load.program, window })
+    }))
 }
 
 /// Where the rows of a load come from.

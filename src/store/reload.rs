@@ -1,12 +1,15 @@
 //! Reloads: archived files that are loaded again. Each is a job like any other, so that cells and leases keep others away.
 
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
 use sqlx::PgConnection;
 
 use super::job::Worker;
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{ExportName, Program, Window};
-use crate::job::reload::Loaded;
+use crate::job::reload::{Loaded, outdated};
 use crate::job::{Job, JobId, JobState};
 
 /// An account and program of an export.
@@ -18,6 +21,13 @@ pub struct Feed {
     pub account: AccountName,
     /// The program, or none.
     pub program: Program,
+}
+
+impl Feed {
+    /// The one that a job belongs to.
+    pub fn of(job: &Job) -> Self {
+        Self { export: job.export.clone(), account: job.account.clone(), program: job.program.clone() }
+    }
 }
 
 /// The accounts and programs of an export with loads in these days; of one program, where that is given.
@@ -114,6 +124,33 @@ pub async fn loads(conn: &mut PgConnection, feed: &Feed) -> Result<Vec<Loaded>, 
         Some(Loaded { id: load.id, origin: load.origin, window, is_archived: load.is_archived })
     });
     Ok(loaded.collect())
+}
+
+/// Makes some days of a feed due again: they hold rows older than impact.com gave, so that the planner asks for them.
+pub async fn make_due(conn: &mut PgConnection, feed: &Feed, days: &BTreeSet<NaiveDate>) -> Result<(), Error> {
+    let days: Vec<NaiveDate> = days.iter().copied().collect();
+    sqlx::query!(
+        r#"
+        update impact_mirror.cell
+        set next_refresh_at = least(next_refresh_at, now()), locked = false
+        where export = $1 and account = $2 and program = $3 and day = any($4) and loaded_at is not null
+        "#,
+        feed.export.as_str(),
+        feed.account.as_str(),
+        feed.program.as_str(),
+        &days,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("make days due again"))?;
+    Ok(())
+}
+
+/// Makes the days due again that a reload which failed leaves with rows older than impact.com gave. Says which.
+pub async fn leave(conn: &mut PgConnection, feed: &Feed) -> Result<BTreeSet<NaiveDate>, Error> {
+    let outdated = outdated(&loads(conn, feed).await?);
+    make_due(conn, feed, &outdated).await?;
+    Ok(outdated)
 }
 
 /// An open job that holds cells.

@@ -4,6 +4,8 @@
 //! Where the archive fails, the load goes on without it and the file stays in the spool, to be sent later: fresh data is
 //! not held up by a full disk or a bucket that is down. A load without its file says so.
 
+use sqlx::Connection as _;
+
 use super::Context;
 use crate::archive::{self, file_key, manifest_key};
 use crate::error_chain::Chain;
@@ -128,7 +130,11 @@ async fn prune(context: &Context) {
     let pruned = async {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let mut count = 0;
-        for key in store::archive::drop_old(&mut conn, settings.keep).await? {
+        let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+        store::coverage::lock_planning(&mut tx).await?;
+        let dropped = store::archive::drop_old(&mut tx, settings.keep).await?;
+        tx.commit().await.map_err(store::failed("commit what is given up"))?;
+        for key in dropped {
             for object in [manifest_key(&key), key.clone()] {
                 if let Err(error) = archive.remove(&object).await {
                     tracing::warn!(error = %Chain(&error), "an old file could not be removed; it is tried again");

@@ -267,11 +267,28 @@ pub(super) fn target<'a>(
     }
 }
 
-/// What became of the rows, as a load keeps it; says what was done to the table.
-pub(super) fn counts(target: &Target<'_>, report: &mirror::Report) -> Counts {
-    for change in &report.table_changes {
+/// Adds the columns that a file brings, and says so.
+pub(super) async fn add_columns(
+    conn: &mut PgConnection,
+    job: &Job,
+    file: &SpoolFile,
+    target: &Target<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), mirror::Error> {
+    let added = mirror::add_columns(conn, &file.path, job.request.format, target, now).await?;
+    tell_changes(target, &added);
+    Ok(())
+}
+
+fn tell_changes(target: &Target<'_>, changes: &[String]) {
+    for change in changes {
         tracing::info!("table {}.{}: {change}", target.schema, target.export);
     }
+}
+
+/// What became of the rows, as a load keeps it; says what was done to the table.
+pub(super) fn counts(target: &Target<'_>, report: &mirror::Report) -> Counts {
+    tell_changes(target, &report.table_changes);
     Counts {
         read: report.rows_read,
         inserted: report.rows_inserted,
@@ -338,9 +355,11 @@ async fn load(
 ) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
     let account = &context.settings.accounts[&job.account];
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let target = target(context, job, export, kinds);
+    let now = Clock.now();
+    add_columns(&mut conn, job, file, &target, now).await.map_err(Failed::Load)?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     store::load::enter(&mut tx, job).await?;
-    let target = target(context, job, export, kinds);
     let about = File { sha256: file.sha256, bytes: file.bytes, target_hash: target.hash(), started_at };
     let same = match store::load::same_file(&mut tx, job, &about).await? {
         // Believed only while the rows stand there: a table may be dropped, and a row may have moved to another window.
@@ -361,7 +380,7 @@ async fn load(
             BTreeSet::new(),
         )
     } else {
-        let report = mirror::load(&mut tx, &file.path, job.request.format, &target, load_id, Clock.now());
+        let report = mirror::load(&mut tx, &file.path, job.request.format, &target, load_id, now);
         let report = report.await.map_err(Failed::Load)?;
         let counts = counts(&target, &report);
         (counts, Some(report.rows_per_day), report.days_written)

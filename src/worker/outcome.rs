@@ -16,6 +16,7 @@ use crate::retry::{ErrorKind, backoff};
 use crate::store;
 use crate::store::heard::Paid;
 use crate::store::quota::Charged;
+use crate::store::reload::Feed;
 use crate::store::transition::{Move, OrderAgain, TryAgain};
 
 /// A job claimed so often at one state, without even an error to show, takes its worker down with it.
@@ -187,7 +188,16 @@ pub(super) async fn give_up(
     holder: &str,
 ) -> Result<(), store::Error> {
     if job.reload_of.is_none() {
-        store::load::fail_cells(conn, job).await?; // a reload that failed leaves the days as they are
+        store::load::fail_cells(conn, job).await?;
+    } else {
+        // The days of its file are as they were, but an older one may have been loaded just to be followed by it.
+        let outdated = store::reload::leave(conn, &Feed::of(job)).await?;
+        if let (Some(first), Some(last)) = (outdated.first(), outdated.last()) {
+            let count = outdated.len();
+            tracing::warn!(
+                "{count} days from {first} to {last} hold an older file; they are due to be read from impact.com"
+            );
+        }
     }
     store::transition::advance(conn, job, Move::Failed { kind, message }, holder).await
 }

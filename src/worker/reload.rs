@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::leases::heartbeat;
 use super::ledger::Since;
-use super::load::{carried_over, counts, figures, locked_days, target};
+use super::load::{add_columns, carried_over, counts, figures, locked_days, target};
 use super::outcome::{Failure, settle};
 use super::{Claimed, Context, Pool, Stop};
 use crate::archive;
@@ -114,10 +114,11 @@ async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -
     let export = &context.settings.exports[&job.export];
     let kinds = BTreeMap::new();
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    store::load::enter(&mut tx, job).await?;
     let target = target(context, job, export, &kinds);
     let started_at = Clock.now();
+    add_columns(&mut conn, job, file, &target, started_at).await?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    store::load::enter(&mut tx, job).await?;
     let about = File { sha256: file.sha256, bytes: file.bytes, target_hash: target.hash(), started_at };
     let load_id = store::load::insert(&mut tx, job, &about).await?;
     let report = mirror::reload(&mut tx, &file.path, job.request.format, &target, load_id, started_at).await?;

@@ -152,6 +152,9 @@ impl Mirror {
         self.now += TimeDelta::hours(1);
         let file: PathBuf = self.dir.path().join("result.csv");
         std::fs::write(&file, csv).unwrap();
+        let mut conn = self.pool.acquire().await.unwrap();
+        let mut added = mirror::add_columns(&mut conn, &file, self.format, &self.target(), self.now).await?;
+        drop(conn);
         let mut tx = self.pool.begin().await.unwrap();
         let load_id: i64 = sqlx::query_scalar(
             "with job as (
@@ -174,31 +177,19 @@ impl Mirror {
         .fetch_one(&mut *tx)
         .await
         .unwrap();
-        let target = Target {
-            schema: "impact",
-            export: &self.export,
-            account: &self.account,
-            program: &self.program,
-            window: self.window,
-            time_zone: self.zone,
-            key: &self.key,
-            date_column: self.date_column.as_deref(),
-            configured: &self.configured,
-            typed_by_user: &self.typed_by_user,
-            metadata: &self.metadata,
-            on_type_conflict: self.on_type_conflict,
-            partition: self.partition,
-            history: self.history,
-        };
-        let report = if self.reloads_all {
+        let target = self.target();
+        let mut report = if self.reloads_all {
             mirror::reload(&mut tx, &file, self.format, &target, load_id, self.now).await?
         } else {
             mirror::load(&mut tx, &file, self.format, &target, load_id, self.now).await?
         };
-        self.locked = match &self.lock_rule {
+        added.append(&mut report.table_changes);
+        report.table_changes = added;
+        let locked = match &self.lock_rule {
             Some(rule) => mirror::locked_days(&mut tx, &target, rule, self.now).await?,
             None => BTreeSet::new(),
         };
+        self.locked = locked;
         sqlx::query(
             "update impact_mirror.load
              set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_unchanged = $5, rows_rejected = $6,
@@ -226,6 +217,25 @@ impl Mirror {
         let left: Vec<_> = std::fs::read_dir(self.dir.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "only the file itself is left: {left:?}");
         Ok(report)
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target {
+            schema: "impact",
+            export: &self.export,
+            account: &self.account,
+            program: &self.program,
+            window: self.window,
+            time_zone: self.zone,
+            key: &self.key,
+            date_column: self.date_column.as_deref(),
+            configured: &self.configured,
+            typed_by_user: &self.typed_by_user,
+            metadata: &self.metadata,
+            on_type_conflict: self.on_type_conflict,
+            partition: self.partition,
+            history: self.history,
+        }
     }
 
     /// The rows of a query of one text column.

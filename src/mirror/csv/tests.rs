@@ -52,7 +52,7 @@ fn tables() -> impl Strategy<Value = Vec<Vec<String>>> {
 }
 
 /// Bytes among which the ones with a meaning are frequent.
-fn rubble() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn rubble() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![Just(b','), Just(b'"'), Just(b'\n'), Just(b'\r'), Just(b'a'), any::<u8>()];
     prop::collection::vec(byte, 0..80)
 }

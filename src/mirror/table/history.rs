@@ -150,8 +150,8 @@ impl Table {
         )
     }
 
-    /// Finds the rows that come as they stood.
-    pub fn find_equal(&self, columns: &[&str]) -> [String; 2] {
+    /// Finds the rows that come as they stood, under the same program.
+    pub fn find_equal(&self, columns: &[&str], program: &str) -> [String; 2] {
         let texts = |alias: &str| format!("row({})::text", qualified_list(alias, columns));
         [
             "drop table if exists pg_temp.impact_mirror_equal; create temporary table impact_mirror_equal \
@@ -160,8 +160,9 @@ impl Table {
             format!(
                 "insert into {EQUAL} select s._line, s._old_table, s._old_tid, s._old_day \
                  from {CHANGED} s join {} m on {AT_OLD_PLACE} \
-                 where m._row_hash = s._row_hash and m._day = s._day and {} = {}",
+                 where m._row_hash = s._row_hash and m._day = s._day and m._program = {} and {} = {}",
                 self.qualified,
+                literal(program),
                 texts("s"),
                 texts("m"),
             ),

@@ -4,11 +4,16 @@ use std::fmt::Write as _;
 
 use super::{Table, identifier};
 use crate::column::ColumnKind;
+use crate::export::Window;
 
 impl Table {
-    /// The first rows whose columns have the values $1, $2 and so on: number of the row, column, value.
-    pub fn find_rows(&self, columns: &[(&str, ColumnKind)], limit: usize) -> String {
-        let mut conditions = String::from("true");
+    /// The first rows whose columns have the values $1, $2 and so on, within some days where given: number of the row, column,
+    /// value. Our indexes begin with the account, so that it is always named.
+    pub fn find_rows(&self, columns: &[(&str, ColumnKind)], days: Option<Window>, limit: usize) -> String {
+        let mut conditions = String::from("t._account = any(array(select name from impact_mirror.account))");
+        if let Some(days) = days {
+            let _ = write!(conditions, " and t._day between '{}' and '{}'", days.from(), days.to());
+        }
         for (index, (name, kind)) in columns.iter().enumerate() {
             let _ = write!(conditions, " and t.{} = ${}::text::{kind}", identifier(name), index + 1);
         }

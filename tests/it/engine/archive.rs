@@ -222,6 +222,60 @@ async fn a_row_leads_to_its_line() {
 }
 
 #[tokio::test]
+async fn a_row_is_found_by_an_index_also_in_a_table_by_month() {
+    for partition in ["none", "month"] {
+        let world = World::new().await;
+        let lines = format!("partition = \"{partition}\"\n");
+        let settings = world.settings(&(actions(40) + &lines + &clicks(1) + &lines + &archive(&world)));
+        world.sync(&settings).await;
+        let place = "concat_ws(' ', _load_id || ':' || _line, ";
+        let action =
+            world.value(&format!("select {place} action_id) from impact.actions order by _line limit 1")).await;
+        let click = world.value(&format!("select {place} id) from impact.clicks order by _line limit 1")).await;
+        let (action_place, action) = action.split_once(' ').unwrap();
+        let (click_place, click) = click.split_once(' ').unwrap();
+
+        let mut tx = world.pool().begin().await.unwrap();
+        // The tables are small.
+        sqlx::raw_sql("set local enable_seqscan = off").execute(&mut *tx).await.unwrap();
+        for (export, key, expected) in
+            [("actions", action, action), ("actions", action_place, action), ("clicks", click_place, click)]
+        {
+            let export = &settings.exports[&ExportName::new(export)];
+            let found = explain::explain(&mut tx, &settings, export, &[key.to_owned()]).await.unwrap();
+            assert_eq!(found.len(), 1, "{key}");
+            assert!(found[0].raw.as_deref().unwrap().contains(expected), "{found:?}");
+        }
+        let scans: (i64, i64) = sqlx::query_as(
+            "select sum(seq_scan)::bigint, sum(idx_scan)::bigint from pg_stat_xact_user_tables where schemaname = 'impact'",
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        assert!(scans.0 == 0 && scans.1 >= 3, "{partition}: {scans:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_was_rejected_is_explained_also_where_there_is_a_key() {
+    let world = World::new().await;
+    let lines = "types = { Sale_Amount = \"bigint\" }\non_type_conflict = \"quarantine\"\n";
+    let settings = world.settings(&(actions(4) + lines + &archive(&world)));
+    world.sync(&settings).await;
+    let line = world
+        .value(
+            "select concat_ws(' ', load_id || ':' || line, raw) from impact_mirror.rejected_row order by line limit 1",
+        )
+        .await;
+    let (place, raw) = line.split_once(' ').unwrap();
+    let found = explained(&world, &settings, "actions", &[place]).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].no_row.as_deref(), Some("it was rejected: sale_amount: not a bigint"));
+    assert_eq!(found[0].raw.as_deref(), Some(raw));
+    assert!(explained(&world, &settings, "actions", &["9999:2"]).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_reload_brings_back_a_lost_table_in_order_and_calls_nobody() {
     let (world, settings) = overlapping().await;
     let before = rows(&world, "impact.actions").await;
@@ -385,6 +439,62 @@ async fn a_reload_that_finds_its_file_broken_fails_and_changes_nothing() {
     assert_eq!(report.failed.len(), 1, "{report:?}");
     assert_eq!(rows(&world, "impact.actions").await, before);
     assert_eq!(world.value("select count(*)::text from impact_mirror.cell where failed_at is not null").await, "0");
+}
+
+#[tokio::test]
+async fn days_that_a_broken_file_leaves_with_an_older_one_are_read_from_impact_com() {
+    let (world, settings) = overlapping().await;
+    let before = rows(&world, "impact.actions").await;
+    // As if all were settled.
+    world.execute("update impact_mirror.cell set next_refresh_at = null").await;
+    let newest = "(select * from impact_mirror.load where archive_key is not null order by id desc limit 1)";
+    let key = world.value(&format!("select archive_key from {newest} l")).await;
+    let whole = fs::read(dir(&world).join(&key)).unwrap();
+    fs::write(dir(&world).join(&key), zstd::encode_all(&b"Action_Id,Action_Date\n1,2026-01-01\n"[..], 3).unwrap())
+        .unwrap();
+    let days = world.value(&format!("select string_agg(day::date::text, ' ' order by day) from {newest} l, generate_series(from_day, to_day, interval '1 day') day")).await;
+    let due = "select string_agg(day::text, ' ' order by day) from impact_mirror.cell where next_refresh_at <= now()";
+    // The last days are asked for by nobody, and are loaded again only to follow what takes them back.
+    let report = tokio::select! {
+        report = load_again(&world, &settings, 30, 20) => report,
+        () = hurry(&world) => unreachable!("it goes on for ever"),
+    };
+    assert_eq!((report.progress.files, report.failed.len()), (1, 1), "{report:?}");
+    let told: Vec<String> = report.outdated.iter().flat_map(|(_, days)| days).map(ToString::to_string).collect();
+    assert_eq!(told.join(" "), days);
+    assert_ne!(rows(&world, "impact.actions").await, before, "an older file is in");
+    assert_eq!(world.value(due).await, days);
+
+    // The file is missing, and an older one is in already.
+    world.execute("update impact_mirror.cell set next_refresh_at = null; update impact_mirror.archived_file f set dropped_at = now() where f.key = (select archive_key from impact_mirror.load where id = (select max(reload_of) from impact_mirror.job))").await;
+    let report = load_again(&world, &settings, 30, 20).await;
+    assert_eq!((report.progress.files, report.failed.len(), report.outdated.len()), (0, 0, 1), "{report:?}");
+    assert_eq!(world.value(due).await, days);
+
+    fs::write(dir(&world).join(&key), whole).unwrap();
+    assert_eq!(world.sync_in_a_hurry(&settings).await.end, SyncEnd::Done);
+    assert_mirrored(&world, &settings).await;
+    assert!(load_again(&world, &settings, 30, 20).await.outdated.is_empty());
+}
+
+#[tokio::test]
+async fn files_that_an_open_reload_needs_are_not_pruned() {
+    let world = World::new().await;
+    let settings = world.settings(&(actions(4) + &archive(&world)));
+    world.sync(&settings).await;
+    world.execute("update impact_mirror.archived_file set used_at = now() - interval '40 days'").await;
+    world
+        .execute(
+            "insert into impact_mirror.reload (export, account, program, from_day, to_day, since_load_id, started_at) \
+             select export, account, program, from_day, to_day, id, now() from impact_mirror.load",
+        )
+        .await;
+    let dropped = "select count(*)::text from impact_mirror.archived_file where dropped_at is not null";
+    world.sync(&settings).await;
+    assert_eq!(world.value(dropped).await, "0");
+    world.execute("update impact_mirror.reload set started_at = now() - interval '8 days'").await;
+    world.sync(&settings).await;
+    assert_eq!(world.value(dropped).await, "1", "it was left lying for more than a week");
 }
 
 /// Cuts every pause of a job short.

@@ -106,6 +106,42 @@ async fn what_is_not_a_header_is_refused() {
 }
 
 #[tokio::test]
+async fn a_text_that_has_none_of_the_columns_is_a_wrong_file() {
+    let page = "upstream connect error or disconnect/reset before headers, reset reason: connection failure\n";
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    let error = mirror.try_load(page).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadFile);
+    assert!(
+        error.to_string().contains("it begins \"upstream connect error or disconnect/reset before headers, "),
+        "{error}"
+    );
+    assert_eq!(mirror.rows("a b").await, ["1|2"]);
+    assert_eq!(mirror.types().await.len(), 2);
+    mirror.load("").await;
+    assert!(mirror.rows("a b").await.is_empty(), "no bytes are no rows as ever");
+
+    // The first file of all, where columns are known before.
+    for (configured, metadata) in [("Id", None), ("", Some("Id"))] {
+        let mut mirror = Mirror::unkeyed().await;
+        mirror.configured = Some(configured)
+            .filter(|name| !name.is_empty())
+            .map(|name| (name.to_owned(), ColumnKind::Text))
+            .into_iter()
+            .collect();
+        mirror.metadata = metadata.map(|name| (name.to_owned(), ColumnKind::Text)).into_iter().collect();
+        assert_eq!(mirror.try_load(page).await.unwrap_err().kind(), ErrorKind::BadFile);
+        assert_eq!(counts(&mirror.load("id,Other\n1,2\n").await), [1, 0, 0, 0, 0]);
+    }
+
+    // Columns that are all new for once, and told to be.
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    mirror.configured.insert("C".to_owned(), ColumnKind::Bigint);
+    assert_eq!(counts(&mirror.load("C,D\n1,2\n").await), [1, 0, 1, 0, 0]);
+}
+
+#[tokio::test]
 async fn columns_and_rows_of_other_hands_do_not_matter() {
     let mut mirror = Mirror::unkeyed().await;
     mirror.load("A,B\n1,2\n").await;
@@ -299,4 +335,51 @@ async fn a_change_of_type_waits_for_a_long_query_and_lets_others_read() {
     reader.rollback().await.unwrap();
     assert_eq!(counts(&load.await.unwrap()), [1, 0, 0, 0, 0]);
     assert_eq!(mirror.query("select concat_ws('|', id, a) from impact.actions order by id").await, ["1|5", "2|x"]);
+}
+
+#[tokio::test]
+async fn a_new_column_keeps_nobody_from_reading_while_its_file_is_loaded() {
+    for (partition, history) in [(Partition::None, false), (Partition::Month, true)] {
+        let mut mirror = Mirror { partition, history, ..Mirror::keyed().await };
+        mirror.load("Id,Day\n1,2026-05-01\n").await;
+        // The load stands still where it puts its rejected row away.
+        let mut lock = mirror.pool.begin().await.unwrap();
+        sqlx::raw_sql("lock table impact_mirror.rejected_row in share mode").execute(&mut *lock).await.unwrap();
+        let pool = mirror.pool.clone();
+        let mut loading = mirror.beside(Program::new("2000"));
+        let load = tokio::spawn(async move { loading.load("Id,Day,A\n2,2026-05-01,5\n3,never,6\n").await });
+        let waiting = "select exists (select 1 from pg_locks where not granted \
+                       and relation = 'impact_mirror.rejected_row'::regclass)";
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&pool).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+        for table in ["actions", "actions_versions"].into_iter().take(1 + usize::from(history)) {
+            let statement = format!("select a::text from impact.{table}");
+            let rows = tokio::time::timeout(std::time::Duration::from_secs(20), mirror.query(&statement));
+            assert_eq!(rows.await.expect("readers wait for the load"), ["NULL"]);
+        }
+        lock.rollback().await.unwrap();
+        let report = load.await.unwrap();
+        assert_eq!(report.table_changes, ["added column a (bigint)"]);
+        assert_eq!(counts(&report), [1, 0, 0, 0, 1]);
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_was_added_for_a_load_that_failed_does_no_harm() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Day\n1,2026-05-01\n").await;
+    let file = mirror.dir.path().join("failed.csv");
+    std::fs::write(&file, "Id,Day,A\n1,2026-05-01,5\n").unwrap();
+    let mut conn = mirror.pool.acquire().await.unwrap();
+    let at = mirror.now + TimeDelta::minutes(1);
+    for added in [vec!["added column a (bigint)".to_owned()], Vec::new()] {
+        let target = mirror.target();
+        assert_eq!(mirror::add_columns(&mut conn, &file, mirror.format, &target, at).await.unwrap(), added);
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(counts(&mirror.load("Id,Day\n1,2026-05-01\n").await), [0, 0, 0, 1, 0]);
+    assert_eq!(counts(&mirror.load("Id,Day,A\n1,2026-05-01,5.5\n").await), [0, 1, 0, 0, 0]);
+    assert_eq!(mirror.rows("id a").await, ["1|5.5"]);
+    assert_eq!(mirror.query(KNOWN).await[0], "a numeric widened 3 acme");
 }

@@ -288,6 +288,21 @@ async fn a_reload_of_the_same_values_makes_no_versions() {
 }
 
 #[tokio::test]
+async fn a_reload_brings_back_a_row_that_went_to_another_program() {
+    for partition in [Partition::None, Partition::Month] {
+        let mut mirror = Mirror { partition, ..keyed().await };
+        mirror.load(FIRST).await;
+        let mut other = mirror.beside(Program::new("2000"));
+        other.load("Id,Day,Status,Amount\n2,2026-05-02,PENDING,20\n").await;
+        mirror.now = other.now;
+        mirror.reloads_all = true;
+        assert_eq!(counts(&mirror.load(FIRST).await), [0, 1, 0, 2, 0]);
+        assert_eq!(mirror.rows("id _program").await, ["1|1000", "2|1000", "3|1000"]);
+        assert_eq!(superseded(&mirror, "id _program").await, ["2|1000|1|2|2", "2|2000|2|3|3"]);
+    }
+}
+
+#[tokio::test]
 async fn days_that_are_kept_no_longer_take_their_versions_with_them() {
     let mut mirror = keyed().await;
     mirror.load(FIRST).await;

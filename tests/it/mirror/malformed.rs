@@ -79,6 +79,31 @@ async fn a_field_of_64_mib_is_rejected_and_not_held() {
 }
 
 #[tokio::test]
+async fn a_long_field_costs_its_record_and_not_the_lines_in_it() {
+    // Lines that would be rows, quotes, and a quote that is cut in two wherever pieces of a file end.
+    let text = "7,8\n\"\"a\"\",b\r\n".repeat(400_000);
+    let lines = 800_000;
+    let mut mirror = Mirror::unkeyed().await;
+    let file = format!("A,B\n1,x\n2,\"{text}\"\n3,\"{text}\",\"{text}\"\r\n4,y\n");
+    let report = mirror.load(&file).await;
+    assert_eq!(counts(&report), [2, 0, 0, 0, 2]);
+    assert_eq!(
+        mirror.rejected().await,
+        ["3|-|the record is longer than 4 MiB".to_owned(), format!("{}|-|the record is longer than 4 MiB", 4 + lines)]
+    );
+    assert_eq!(mirror.rows("a b _line").await, ["1|x|2".to_owned(), format!("4|y|{}", 5 + 3 * lines)]);
+
+    // Never closed, or closed in mid field: then it was no field that goes on.
+    let rows = "7,8\n".repeat(1_100_000);
+    for (end, what) in [("", "unclosed"), ("9,\"x\n", "closed in mid field")] {
+        let mut mirror = Mirror::unkeyed().await;
+        let report = mirror.load(format!("A,B\n1,\"x\n{rows}{end}")).await;
+        assert_eq!(mirror.rejected().await[0], "2|-|the record is longer than 4 MiB", "{what}");
+        assert_eq!(report.rows_inserted, 1_100_000, "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_too_long_for_an_index_is_rejected() {
     let mut mirror = Mirror::keyed().await;
     let report = mirror.load(format!("Id,Day\n{},2026-05-01\n2,2026-05-01\n", "k".repeat(3000))).await;
