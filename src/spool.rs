@@ -75,7 +75,7 @@ impl Spool {
 
     /// Fails where there is no room for any file, before one is paid for.
     pub fn look_for_room(&self) -> Result<(), Error> {
-        look_for_room(&self.dir, 1)
+        look_for_room(&self.dir, 1).map(drop)
     }
 
     /// Whether files may stay in the spool: all together may take half of the room that there would be without them.
@@ -270,15 +270,16 @@ fn dir_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// Fails where so many more bytes would leave less free than is left to others: a full disk is somebody else's trouble too. A
-/// system that cannot tell will say when it is full.
-fn look_for_room(dir: &Path, bytes: u64) -> Result<(), Error> {
-    let Ok(disk) = nix::sys::statvfs::statvfs(dir) else { return Ok(()) };
+/// How many more bytes may be written, at least so many, before less is free than is left to others: a full disk is somebody
+/// else's trouble too. A system that cannot tell will say when it is full.
+fn look_for_room(dir: &Path, bytes: u64) -> Result<u64, Error> {
+    let Ok(disk) = nix::sys::statvfs::statvfs(dir) else { return Ok(u64::MAX) };
     let of_blocks = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
     let (free, all) = (of_blocks(disk.blocks_available()), of_blocks(disk.blocks()));
     let reserve = RESERVE_BYTES.min(all / RESERVE_PART);
-    if free >= reserve.saturating_add(bytes) {
-        return Ok(());
+    let room = free.saturating_sub(reserve);
+    if room >= bytes {
+        return Ok(room);
     }
     let why = format!("{} MB are free, of which {} MB are left to others", free >> 20, reserve >> 20);
     Err(Error::NoRoom { dir: dir.to_owned(), source: io::Error::new(io::ErrorKind::StorageFull, why) })

@@ -42,7 +42,7 @@ pub(super) struct Unpacked {
     source: Source,
     content_length: Option<u64>,
     pub(super) measure: Measure,
-    given_bytes: u64,
+    made_bytes: u64,
 }
 
 enum Source {
@@ -66,7 +66,7 @@ impl Unpacked {
                 return Err(Error::Unreadable { call, problem });
             }
         };
-        Ok(Self { call, source, content_length, measure: Measure::USUAL, given_bytes: 0 })
+        Ok(Self { call, source, content_length, measure: Measure::USUAL, made_bytes: 0 })
     }
 
     /// How many bytes there must be; none where that is unknown, as under an encoding.
@@ -87,10 +87,10 @@ impl Unpacked {
         if reader.read_buf(&mut chunk).await.map_err(|error| unread(call, error))? == 0 {
             return Ok(None);
         }
-        self.given_bytes += chunk.len() as u64;
+        self.made_bytes += chunk.len() as u64;
         let packed_bytes = packed_bytes.load(Ordering::Relaxed);
-        if self.given_bytes > self.measure.free_bytes.max(packed_bytes.saturating_mul(self.measure.ratio)) {
-            return Err(Error::Bomb { call, packed_bytes, unpacked_bytes: self.given_bytes });
+        if self.made_bytes > self.measure.free_bytes.max(packed_bytes.saturating_mul(self.measure.ratio)) {
+            return Err(Error::Bomb { call, packed_bytes, unpacked_bytes: self.made_bytes });
         }
         Ok(Some(chunk.freeze()))
     }

@@ -83,8 +83,8 @@ impl Written {
     fn add(&mut self, piece: &[u8]) -> Result<(), Error> {
         let end = self.bytes + piece.len() as u64;
         if end > self.room_until {
-            look_for_room(dir_of(&self.path), piece.len() as u64)?;
-            self.room_until = end + LOOK_BYTES;
+            let room = look_for_room(dir_of(&self.path), piece.len() as u64)?;
+            self.room_until = self.bytes + room.min(LOOK_BYTES);
         }
         self.file.write_all(piece).map_err(|source| failed("write", &self.path, source))?;
         self.hash.update(piece);
