@@ -216,10 +216,10 @@ impl<W: FnMut(&ReloadProgress)> Run<'_, W> {
         };
         let todo = todo(&loads, self.days, since);
         let Some(load_id) = todo.loads.first() else {
-            store::reload::make_due(&mut tx, feed, &todo.outdated).await?;
+            let outdated = store::reload::make_due(&mut tx, feed, &todo.outdated).await?;
             store::reload::finish(&mut tx, feed).await?;
             tx.commit().await?;
-            self.is_outdated(feed, todo.outdated);
+            self.is_outdated(feed, outdated);
             if !todo.impossible.is_empty() {
                 self.report.impossible.push((feed.clone(), todo.impossible));
             }

@@ -126,31 +126,36 @@ pub async fn loads(conn: &mut PgConnection, feed: &Feed) -> Result<Vec<Loaded>, 
     Ok(loaded.collect())
 }
 
-/// Makes some days of a feed due again: they hold rows older than impact.com gave, so that the planner asks for them.
-pub async fn make_due(conn: &mut PgConnection, feed: &Feed, days: &BTreeSet<NaiveDate>) -> Result<(), Error> {
+/// Makes some days of a feed due again: they hold rows older than impact.com gave, so that the planner asks for them. Gives
+/// those that there are: days that are kept no longer have gone.
+pub async fn make_due(
+    conn: &mut PgConnection,
+    feed: &Feed,
+    days: &BTreeSet<NaiveDate>,
+) -> Result<BTreeSet<NaiveDate>, Error> {
     let days: Vec<NaiveDate> = days.iter().copied().collect();
-    sqlx::query!(
+    let due = sqlx::query_scalar!(
         r#"
         update impact_mirror.cell
         set next_refresh_at = least(next_refresh_at, now()), locked = false
         where export = $1 and account = $2 and program = $3 and day = any($4) and loaded_at is not null
+        returning day
         "#,
         feed.export.as_str(),
         feed.account.as_str(),
         feed.program.as_str(),
         &days,
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await
     .map_err(failed("make days due again"))?;
-    Ok(())
+    Ok(due.into_iter().collect())
 }
 
 /// Makes the days due again that a reload which failed leaves with rows older than impact.com gave. Says which.
 pub async fn leave(conn: &mut PgConnection, feed: &Feed) -> Result<BTreeSet<NaiveDate>, Error> {
     let outdated = outdated(&loads(conn, feed).await?);
-    make_due(conn, feed, &outdated).await?;
-    Ok(outdated)
+    make_due(conn, feed, &outdated).await
 }
 
 /// An open job that holds cells.
