@@ -18,6 +18,8 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
 const STALE_READS: u32 = 2;
 /// The longest a request of ours can be under way before it reaches impact.com.
 const REQUEST_TIME: TimeDelta = TimeDelta::seconds(65);
+/// However long such orders usually take, one is looked at after this time, unless pauses may be longer anyway.
+const LATEST_FIRST_LOOK: Duration = Duration::from_mins(30);
 /// Tries at one state before the job is given up.
 pub const MAX_ATTEMPTS: u32 = 8;
 
@@ -40,9 +42,11 @@ impl PollPolicy {
         TimeDelta::from_std(delay).unwrap_or(TimeDelta::minutes(1))
     }
 
-    /// The pause before the first look at an order, where such orders usually take so long.
+    /// The pause before the first look at an order, where such orders usually take so long. Where that is more than the
+    /// longest pause between looks, the first comes earlier by as much, for about half of them end sooner.
     pub fn first_look(&self, usual: Option<Duration>) -> TimeDelta {
-        let pause = usual.unwrap_or(self.first).clamp(self.first, self.cap);
+        let usual = usual.unwrap_or(self.first);
+        let pause = usual.min(self.cap).max(usual.saturating_sub(self.cap).min(LATEST_FIRST_LOOK)).max(self.first);
         TimeDelta::from_std(pause).unwrap_or(TimeDelta::minutes(1))
     }
 
