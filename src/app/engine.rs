@@ -1,6 +1,6 @@
 //! The engine: clients, spool, workers, planner and schedules, wired to one database. `run` and `sync` share it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::housekeeping;
 use super::retention;
 use crate::account::AccountName;
 use crate::archive::Archive;
-use crate::config::Settings;
+use crate::config::{Export, Settings};
 use crate::error_chain::Chain;
 use crate::export::ExportName;
 use crate::impact;
@@ -173,6 +173,7 @@ pub(super) async fn context(
         lease: settings.workers.lease,
         accounts: settings.accounts.keys().map(|name| name.as_str().to_owned()).collect(),
         exports: exports.iter().map(|name| name.as_str().to_owned()).collect(),
+        followed: with_neighbours(&settings, exports),
     };
     write_configuration(&pool, &settings).await?;
     check_partitions(&pool, &settings, exports).await?;
@@ -188,6 +189,14 @@ pub(super) async fn context(
         leases: worker::Leases::default(),
         metadata: worker::MetaData::default(),
     }))
+}
+
+/// Exports, and all others that share an account with one of them.
+fn with_neighbours(settings: &Settings, exports: &[ExportName]) -> Vec<String> {
+    let accounts: BTreeSet<&AccountName> =
+        exports.iter().filter_map(|name| settings.exports.get(name)).flat_map(|export| &export.accounts).collect();
+    let shares = |export: &&Export| export.accounts.iter().any(|account| accounts.contains(account));
+    settings.exports.values().filter(shares).map(|export| export.name.as_str().to_owned()).collect()
 }
 
 /// Writes accounts, exports and feeds, for this engine and for the views.

@@ -48,18 +48,20 @@ pub(super) async fn plan(
     Ok(Exit::Done)
 }
 
-/// Looks ahead with these settings, in a transaction that is rolled back.
+/// Looks ahead with these settings: what they come to is read in a transaction that is rolled back before anything is made
+/// of it, for settings that the database does not hold yet keep others from the ledger meanwhile.
 async fn look(settings: &Settings, database: &Database, scope: app::Scope) -> anyhow::Result<View> {
     let mut conn = database.pool().acquire().await?;
     let mut tx = conn.begin().await?;
-    store::configured::sync(&mut tx, settings).await?;
+    store::current::sync_if_other(&mut tx, settings).await?;
     let planner = app::planner(database.pool(), settings, scope);
-    let (forecasts, now) = planner.forecast(&mut tx).await?;
+    let outlook = planner.outlook(&mut tx).await?;
+    let now = outlook.now;
     let drops = app::retention::foresee(&mut tx, settings, &planner.exports, now).await?;
     let undiscovered = store::configured::without_feeds(&mut tx, &planner.exports).await?;
     let quota = store::status::quota(&mut tx).await?;
     let paused = store::account::paused(&mut tx).await?;
     tx.rollback().await?;
     let accounts = settings.accounts.keys().cloned().collect();
-    Ok(View::new(forecasts, now, accounts, quota, paused, undiscovered).with_drops(drops))
+    Ok(View::new(outlook.forecasts(), now, accounts, quota, paused, undiscovered).with_drops(drops))
 }

@@ -20,6 +20,8 @@ const STALE_READS: u32 = 2;
 const REQUEST_TIME: TimeDelta = TimeDelta::seconds(65);
 /// A job for whose result there is no room is tried again about so often, for as long as that takes.
 const ROOM_PAUSE: Duration = Duration::from_mins(5);
+/// However long such orders usually take, one is looked at after this time, unless pauses may be longer anyway.
+const LATEST_FIRST_LOOK: Duration = Duration::from_mins(30);
 /// Tries at one state before the job is given up.
 pub const MAX_ATTEMPTS: u32 = 8;
 
@@ -42,9 +44,11 @@ impl PollPolicy {
         TimeDelta::from_std(delay).unwrap_or(TimeDelta::minutes(1))
     }
 
-    /// The pause before the first look at an order, where such orders usually take so long.
+    /// The pause before the first look at an order, where such orders usually take so long. Where that is more than the
+    /// longest pause between looks, the first comes earlier by as much, for about half of them end sooner.
     pub fn first_look(&self, usual: Option<Duration>) -> TimeDelta {
-        let pause = usual.unwrap_or(self.first).clamp(self.first, self.cap);
+        let usual = usual.unwrap_or(self.first);
+        let pause = usual.min(self.cap).max(usual.saturating_sub(self.cap).min(LATEST_FIRST_LOOK)).max(self.first);
         TimeDelta::from_std(pause).unwrap_or(TimeDelta::minutes(1))
     }
 

@@ -15,6 +15,9 @@ const CHANGES_OF_TODAY: f64 = 24.0;
 /// floor, and feeds take turns.
 const LATE: f64 = 50.0;
 
+/// The worth that has the rank in the middle: a promise broken for ten times as long again.
+const HALF_WAY: f64 = 500.0;
+
 const CLASS: i32 = 100_000;
 /// A rank stays below the next class.
 const LAST_RANK: i32 = CLASS - 1;
@@ -42,11 +45,11 @@ fn age_rank(state: &FeedState, window: Window, now: DateTime<Utc>) -> i32 {
     age * 10 + narrowness
 }
 
-/// More worth goes first.
+/// More worth goes first, however much it is: windows of the same rank go by name, and the last name would never have its turn.
 fn worth_rank(worth: f64) -> i32 {
-    #[expect(clippy::cast_possible_truncation, reason = "clamped")]
-    let points = (worth * 200.0).clamp(0.0, f64::from(LAST_RANK)) as i32;
-    LAST_RANK - points
+    #[expect(clippy::cast_possible_truncation, reason = "between 0 and the last rank")]
+    let rank = (f64::from(LAST_RANK) * HALF_WAY / (HALF_WAY + worth.max(0.0))) as i32;
+    rank
 }
 
 /// How long the promise to the feed has been broken, in promises.
@@ -89,5 +92,19 @@ fn gain(state: &FeedState, day: NaiveDate, now: DateTime<Utc>) -> f64 {
         }
         None if age > 0.0 => age.min(1.0 / state.rates.per_day(age)),
         None => in_days(now - day_start(state.feed.time_zone, day)).min(1.0 / CHANGES_OF_TODAY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_late_for_years_still_goes_before_what_is_a_day_less_late() {
+        // Each day adds its part of a promise of 26 hours.
+        let ranks: Vec<i32> = (0..1000).map(|days| worth_rank(LATE * f64::from(days) * 24.0 / 26.0)).collect();
+        assert!(ranks.is_sorted_by(|sooner, later| sooner > later), "{ranks:?}");
+        assert_eq!(ranks[0], LAST_RANK);
+        assert!(ranks.iter().chain(&[worth_rank(f64::MAX)]).all(|rank| (0..CLASS).contains(rank)));
     }
 }

@@ -4,4 +4,4 @@ mod cron;
 mod planner;
 
 pub use cron::{Cron, catch_up, run};
-pub use planner::{Pass, Planner, Waiting};
+pub use planner::{Outlook, Pass, Planner, Waiting};

@@ -13,7 +13,7 @@ use crate::account::AccountName;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error_chain::Chain;
-use crate::export::ExportName;
+use crate::export::{ExportName, ExportRequest};
 use crate::plan::{AccountState, Because, Draft, Feed, Forecast, Plan, draft, forecast};
 use crate::pulse::Pulse;
 use crate::store;
@@ -90,12 +90,28 @@ impl Pass {
     }
 }
 
-impl Planner {
+/// What is known of every account at one moment. A forecast from it takes its time, and needs no database.
+#[derive(Debug)]
+pub struct Outlook {
+    /// The moment.
+    pub now: DateTime<Utc>,
+    accounts: Vec<(AccountState, HashMap<ExportRequest, String>)>,
+}
+
+impl Outlook {
     /// Goes through the next 24 hours of every account, as a daemon that runs from now on would.
-    pub async fn forecast(&self, conn: &mut PgConnection) -> Result<(Vec<Forecast>, DateTime<Utc>), store::Error> {
+    pub fn forecasts(self) -> Vec<Forecast> {
+        let now = self.now;
+        self.accounts.into_iter().map(|(state, known)| forecast(state, &known, now, HORIZON)).collect()
+    }
+}
+
+impl Planner {
+    /// Reads what a forecast needs to know of every account.
+    pub async fn outlook(&self, conn: &mut PgConnection) -> Result<Outlook, store::Error> {
         let now = store::coverage::database_now(conn).await?;
         let ticks = self.ticks(now);
-        let mut forecasts = Vec::new();
+        let mut accounts = Vec::new();
         for chunk in self.accounts().chunks(CHUNK) {
             let mut states = self.states(conn, chunk, &ticks, now).await?;
             for state in states.iter_mut().flat_map(|account| &mut account.feeds) {
@@ -106,14 +122,13 @@ impl Planner {
                 };
             }
             let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
-            let known = store::remote::replayable(conn, &drafts).await?;
-            let none = HashMap::new();
-            for state in states {
-                let known = known.get(&state.account).unwrap_or(&none);
-                forecasts.push(forecast(state, known, now, HORIZON));
-            }
+            let mut known = store::remote::replayable(conn, &drafts).await?;
+            accounts.extend(states.into_iter().map(|state| {
+                let known = known.remove(&state.account).unwrap_or_default();
+                (state, known)
+            }));
         }
-        Ok((forecasts, now))
+        Ok(Outlook { now, accounts })
     }
 
     fn last_tick(&self, feed: &Feed, now: DateTime<Utc>) -> Option<DateTime<Utc>> {

@@ -50,7 +50,7 @@ pub async fn due_together(
         limit $3
         "#,
         &worker.accounts,
-        &worker.exports,
+        &worker.followed,
         MOST,
         poll_min.as_secs_f64(),
         poll_max.as_secs_f64(),

@@ -250,7 +250,8 @@ pub async fn drop_answered(conn: &mut PgConnection) -> Result<u64, Error> {
 pub struct Progress {
     /// Jobs that are not at their end.
     pub open: i64,
-    /// Of those, jobs that nobody can go on with now: paused, planned on a bucket without room, or kept waiting by a full disk.
+    /// Of those, jobs that nobody can go on with now: paused, planned on a bucket without room, planned behind an order of a
+    /// paused export, whose end is unknown, or kept waiting by a full disk.
     pub blocked: i64,
     /// Of those, the ones kept waiting by a full disk.
     pub without_room: i64,
@@ -283,7 +284,15 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
         select count(*) filter (where j.finished_at is null) as "open!",
                count(*) filter (where j.finished_at is null and (
                    p.is_paused
-                   or (j.state = 'planned' and (not r.has_room or d.is_full))
+                   or (j.state = 'planned'
+                       and (d.is_full or not (r.has_room and (j.replay_of is null or h.has_room))))
+                   or (j.state = 'planned' and exists (
+                       select 1
+                       from impact_mirror.job s
+                       join impact_mirror.export_account e
+                           on e.export = s.export and e.account = s.account and e.paused_since is not null
+                       where s.state = 'submitting' and s.account = j.account and s.bucket = j.bucket
+                         and s.program = j.program and (s.lease_expires_at is null or s.lease_expires_at <= now())))
                    or (j.error_kind in ('throttled', 'no_room') and j.lease_token is null
                        and j.run_at > now() + interval '30 seconds')))
                    as "blocked!",
@@ -300,6 +309,7 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
             join impact_mirror.account a on a.name = ea.account
         ) p on p.export = j.export and p.account = j.account
         join room r on r.account = j.account and r.bucket = j.bucket
+        join room h on h.account = j.account and h.bucket = 'requests'
         cross join (select impact_mirror.waits_for_room() as is_full) d
         left join impact_mirror.load l on l.id = j.load_id
         where j.export = any($1) and (j.finished_at is null or j.finished_at >= $2)

@@ -76,6 +76,8 @@ pub enum Ending {
     Throttled {
         /// The bucket that it closes.
         bucket: Bucket,
+        /// Another one that it may have been about, which it closes too.
+        or: Option<Bucket>,
         /// How long impact.com says to wait.
         reset_after: Option<Duration>,
     },
@@ -84,12 +86,12 @@ pub enum Ending {
 }
 
 /// What of an answer is worth a word to people.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
     /// Headers that make no sense: once a day.
     pub is_nonsense: bool,
-    /// The 429 closed a bucket that was open before, until then.
-    pub closed_until: Option<DateTime<Utc>>,
+    /// The buckets that the 429 closed and that were open before, each until then.
+    pub closed: Vec<(Bucket, DateTime<Utc>)>,
 }
 
 /// Writes down what an answer said.
@@ -99,7 +101,7 @@ pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: DateTime<Utc>
     quota::lock(&mut tx, account).await?;
     quota::redate(&mut tx, account, now).await?;
     let charges = charges(&mut tx, &heard.paid).await?;
-    let mut told = Told { is_nonsense: tick(&mut tx, heard, now).await?, closed_until: None };
+    let mut told = Told { is_nonsense: tick(&mut tx, heard, now).await?, closed: Vec::new() };
     if let Some(id) = charges.last().copied() {
         if let Some(date) = heard.date {
             keep_date(&mut tx, account, &charges, date).await?;
@@ -113,8 +115,11 @@ pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: DateTime<Utc>
     match heard.ending {
         Ending::Good => closure::reopen(&mut tx, &charges, now).await?,
         Ending::Refused => forgive_refusal(&mut tx, &charges).await?,
-        Ending::Throttled { bucket, reset_after } => {
-            told.closed_until = closure::close(&mut tx, account, bucket, reset_after, now).await?;
+        Ending::Throttled { bucket, or, reset_after } => {
+            for bucket in [Some(bucket), or].into_iter().flatten() {
+                let until = closure::close(&mut tx, account, bucket, reset_after, now).await?;
+                told.closed.extend(until.map(|until| (bucket, until)));
+            }
         }
         Ending::Failed => {}
     }

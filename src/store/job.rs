@@ -25,6 +25,17 @@ pub struct Worker {
     pub accounts: Vec<String>,
     /// The exports we are to work on.
     pub exports: Vec<String>,
+    /// The exports whose orders we follow: these, and the others of their accounts, for whose orders theirs have to wait.
+    pub followed: Vec<String>,
+}
+
+impl Worker {
+    fn exports_at(&self, step: Step) -> &[String] {
+        match step {
+            Step::Recover | Step::Poll => &self.followed,
+            Step::Load => &self.exports,
+        }
+    }
 }
 
 /// Writes planned jobs, all at once. The caller holds the planning lock.
@@ -139,7 +150,7 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
         "#,
         &step.states(),
         &worker.accounts,
-        &worker.exports,
+        worker.exports_at(step),
         worker.holder,
         worker.lease.as_secs_f64(),
     )
@@ -224,11 +235,13 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
         join impact_mirror.account a on a.name = j.account and a.paused_since is null
         join impact_mirror.export_account ea
             on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-        where j.finished_at is null and j.state = any($1) and j.account = any($2) and j.export = any($3)
+        where j.finished_at is null and j.state = any($1) and j.account = any($2)
+          and j.export = any(case when j.state in ('submitting', 'waiting') then $4::text[] else $3::text[] end)
         "#,
         &states,
         &worker.accounts,
         &worker.exports,
+        &worker.followed,
     )
     .fetch_one(conn)
     .await

@@ -9,6 +9,7 @@ pub mod change_rate;
 pub mod closure;
 pub mod configured;
 pub mod coverage;
+pub mod current;
 pub mod heard;
 pub mod hint;
 pub mod job;

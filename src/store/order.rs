@@ -75,9 +75,12 @@ async fn find(
         Found,
         r#"
         with under_way as materialized (
-            select account, export, bucket, program, state
-            from impact_mirror.job
-            where finished_at is null and state in ('submitting', 'waiting', 'ready', 'loading') and account = any($1)
+            -- Nobody looks at the jobs of a paused export, so others do not wait for their end.
+            select u.account, u.export, u.bucket, u.program, u.state, p.paused_since is null as is_followed
+            from impact_mirror.job u
+            join impact_mirror.export_account p on p.export = u.export and p.account = u.account
+            where u.finished_at is null and u.state in ('submitting', 'waiting', 'ready', 'loading')
+              and u.account = any($1)
         ), best as materialized (
             select o.id, o.account, o.bucket, o.priority, o.replay_of, a.replay_cost
             from impact_mirror.account a
@@ -107,7 +110,7 @@ async fn find(
               and not (select impact_mirror.waits_for_room())
               and $3 > (
                   select count(*) from under_way w
-                  where w.state in ('submitting', 'waiting') and w.account = a.name)
+                  where w.is_followed and w.state in ('submitting', 'waiting') and w.account = a.name)
         )
         -- Rooms are added up for one after the other, until there is one.
         select o.id as "id!", o.account as "account!: AccountName", o.bucket as "bucket!: Bucket", o.replay_of,

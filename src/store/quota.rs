@@ -188,24 +188,42 @@ pub(super) async fn lock_all(conn: &mut PgConnection) -> Result<(), Error> {
 /// Moves to now what a clock that was set back has left in the future, so that a bucket stays shut for one window at most.
 /// The caller holds the account's row.
 pub(super) async fn redate(conn: &mut PgConnection, account: &AccountName, now: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query!(
-        "update impact_mirror.charge set at = $2 where account = $1 and at > $2::timestamptz + interval '1 minute'",
+    let ahead = sqlx::query!(
+        r#"
+        with ahead as materialized (
+            select id, at from impact_mirror.charge where account = $1 and at > $2::timestamptz + interval '1 minute'
+        ), moved as (
+            update impact_mirror.charge c set at = $2 from ahead where c.id = ahead.id
+        )
+        select count(*) as "count!", max(at) as last from ahead
+        "#,
         account.as_str(),
         now,
     )
-    .execute(&mut *conn)
+    .fetch_one(&mut *conn)
     .await
     .map_err(failed("redate charges"))?;
+    // Once for each time that the clock is set back: nothing is left to be moved.
+    if let Some(last) = ahead.last {
+        tracing::warn!(
+            %account,
+            charge_count = ahead.count,
+            seconds = (last - now).num_seconds(),
+            "the database's clock was set back: {} charges lay up to {} s in the future and count from now on",
+            ahead.count,
+            (last - now).num_seconds(),
+        );
+    }
     sqlx::query!(
         r#"
         update impact_mirror.bucket
-        set closed_until = case when closed_until > $2::timestamptz + interval '24 hours' then $2::timestamptz + interval '24 hours'
+        set closed_until = case when closed_until > $2::timestamptz + window_length then $2::timestamptz + window_length
                                 else closed_until end,
             seen_at = case when seen_at > $2::timestamptz + interval '1 minute' then $2 else seen_at end,
             seen_resets_at = case when seen_resets_at > $2::timestamptz + window_length then $2::timestamptz + window_length
                                   else seen_resets_at end
         where account = $1
-          and (closed_until > $2::timestamptz + interval '24 hours' or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
+          and (closed_until > $2::timestamptz + window_length or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
         "#,
         account.as_str(),
         now,
@@ -228,7 +246,7 @@ pub(super) async fn redate_all(conn: &mut PgConnection, accounts: &[String], now
         union
         select account from impact_mirror.bucket
         where account = any($1)
-          and (closed_until > $2::timestamptz + interval '24 hours' or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
+          and (closed_until > $2::timestamptz + window_length or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
         "#,
         accounts,
         now,

@@ -146,13 +146,15 @@ impl Caller<'_> {
     }
 
     async fn write(&self, paid: Paid<'_>, limits: Limits, error: Option<&impact::Error>) -> Result<(), store::Error> {
-        let bucket = match paid {
-            Paid::Order(job) => job.bucket,
-            Paid::Call(_) | Paid::Charge(..) => Bucket::Requests,
+        // A Replay is one of the hourly requests too: where the headers do not tell which bucket is spent, either may be.
+        let (bucket, or) = match paid {
+            Paid::Order(job) if job.replay_of.is_none() => (job.bucket, None),
+            Paid::Order(job) if !limits.is_hourly => (job.bucket, Some(Bucket::Requests)),
+            Paid::Order(_) | Paid::Call(_) | Paid::Charge(..) => (Bucket::Requests, None),
         };
         let ending = match error {
             None => Ending::Good,
-            Some(impact::Error::Throttled(_)) => Ending::Throttled { bucket, reset_after: limits.reset_after },
+            Some(impact::Error::Throttled(_)) => Ending::Throttled { bucket, or, reset_after: limits.reset_after },
             Some(error) if error.was_refused() => Ending::Refused,
             Some(_) => Ending::Failed,
         };
@@ -173,7 +175,7 @@ impl Caller<'_> {
         if told.is_nonsense {
             tracing::warn!(%account, "the rate-limit headers of impact.com make no sense; going by our own count");
         }
-        if let Some(until) = told.closed_until {
+        for (bucket, until) in told.closed {
             tracing::warn!(%account, %bucket, %until, "impact.com throttles: the bucket sleeps");
         }
         Ok(())

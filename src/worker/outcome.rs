@@ -94,9 +94,10 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
 
     let mut next = after_error(job, kind, retry_after, now);
     if kind == ErrorKind::Throttled && is_answered {
-        // The answer closed the bucket as it was heard.
+        // The answer closed the bucket as it was heard; that to a Replay may have been about the hourly requests.
+        let other = if job.replay_of.is_some() { Bucket::Requests } else { bucket };
         let database_now = store::coverage::database_now(&mut tx).await?;
-        if let Some(at) = store::closure::closed_until(&mut tx, &job.account, bucket, database_now).await? {
+        if let Some(at) = store::closure::closed_until(&mut tx, &job.account, &[bucket, other], database_now).await? {
             next = AfterError::TryAgain { at };
         }
     }

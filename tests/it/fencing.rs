@@ -101,6 +101,7 @@ impl World {
             lease: Duration::from_mins(10),
             accounts: vec!["acme".to_owned()],
             exports: vec!["clicks".to_owned()],
+            followed: vec!["clicks".to_owned()],
         };
         Self { workers: [worker("first"), worker("second")], claimed: [None, None], orders: 0 }
     }

@@ -296,7 +296,7 @@ impl World {
             report,
             is_nonsense: false,
             ending: if is_throttled {
-                Ending::Throttled { bucket: flight.bucket, reset_after: None }
+                Ending::Throttled { bucket: flight.bucket, or: None, reset_after: None }
             } else {
                 Ending::Good
             },

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use impact_mirror::account::AccountName;
-use impact_mirror::config::{self, Settings};
-use impact_mirror::export::{Bucket, ExportName};
+use impact_mirror::config::{self, Programs, Settings};
+use impact_mirror::export::{Bucket, ExportName, Program};
 use impact_mirror::plan::Cell;
 use impact_mirror::store::configured::{self, Ticks};
-use impact_mirror::store::coverage;
-use sqlx::PgConnection;
+use impact_mirror::store::quota::{self, Charge, Charged, Purpose};
+use impact_mirror::store::{coverage, current};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::support::database::migrated;
 
@@ -131,4 +133,90 @@ async fn a_pass_reads_of_every_feed_what_the_tables_say() {
         }
     }
     assert!(found.0 > 400 && found.1 > 50, "{found:?}");
+}
+
+/// Whether a call of the account `one` can be charged while others are at work, or has to wait for them.
+async fn can_be_charged(pool: &PgPool) -> bool {
+    let mut conn = pool.acquire().await.unwrap();
+    let now = coverage::database_now(&mut conn).await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    let account = AccountName::new("one");
+    let call = Charge { account: &account, bucket: Bucket::Requests, call: "test", job: None, purpose: Purpose::Call };
+    let charging = quota::charge(&mut tx, call, now);
+    match tokio::time::timeout(Duration::from_secs(2), charging).await {
+        Ok(charged) => matches!(charged.unwrap(), Charged::Yes(_)),
+        Err(_elapsed) => false,
+    }
+}
+
+#[tokio::test]
+async fn who_looks_ahead_with_the_settings_that_are_in_force_keeps_nobody_from_the_ledger() {
+    let (database, settings) = (migrated().await, settings());
+    let mut conn = database.pool().acquire().await.unwrap();
+    configured::sync(&mut conn, &settings).await.unwrap();
+
+    let mut looking = conn.begin().await.unwrap();
+    current::sync_if_other(&mut looking, &settings).await.unwrap();
+    assert!(can_be_charged(database.pool()).await);
+    looking.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_looks_ahead_sees_every_setting_that_is_not_in_force_yet() {
+    let (database, settings) = (migrated().await, settings());
+    let mut conn = database.pool().acquire().await.unwrap();
+    let other = |change: fn(&mut Settings)| {
+        let mut other = settings.clone();
+        change(&mut other);
+        other
+    };
+    let others = [
+        other(|settings| settings.accounts.values_mut().for_each(|one| one.quota.share = 0.5)),
+        other(|settings| settings.accounts.values_mut().for_each(|one| one.quota.click_export_per_day = 7)),
+        other(|settings| settings.accounts.values_mut().for_each(|one| one.quota.replay_cost = 0)),
+        other(|settings| settings.accounts.values_mut().for_each(|one| one.time_zone = chrono_tz::UTC)),
+        other(|settings| settings.exports.values_mut().for_each(|one| one.since = one.since.succ_opt().unwrap())),
+        other(|settings| settings.exports.values_mut().for_each(|one| one.include_today = !one.include_today)),
+        other(|settings| settings.exports.values_mut().for_each(|one| one.keep_days = Some(1000))),
+        other(|settings| settings.exports.values_mut().for_each(|one| one.history = true)),
+        other(|settings| settings.exports.values_mut().for_each(|one| one.freshness = Duration::from_hours(1))),
+        other(|settings| settings.exports.values_mut().for_each(|one| one.refresh.truncate(1))),
+        other(|settings| settings.exports.values_mut().for_each(|one| drop(one.accounts.pop()))),
+        other(|settings| drop(settings.exports.pop_last())),
+        other(|settings| {
+            let listed = Programs::Listed(vec![Program::new("1000")]);
+            settings.accounts.values_mut().for_each(|one| one.programs = listed.clone());
+        }),
+        other(|settings| {
+            let listed = Programs::Listed(["1000", "2000", "3000"].map(Program::new).to_vec());
+            settings.accounts.values_mut().for_each(|one| one.programs = listed.clone());
+        }),
+    ];
+    configured::sync(&mut conn, &settings).await.unwrap();
+    let before = contents(&mut conn).await;
+    for (index, other) in others.iter().enumerate() {
+        let mut looking = conn.begin().await.unwrap();
+        current::sync_if_other(&mut looking, other).await.unwrap();
+        let seen = contents(&mut looking).await;
+        looking.rollback().await.unwrap();
+        assert_ne!(seen, before, "{index}");
+        configured::sync(&mut conn, other).await.unwrap();
+        assert_eq!(seen, contents(&mut conn).await, "{index}");
+        configured::sync(&mut conn, &settings).await.unwrap();
+    }
+}
+
+/// What the configuration is in the tables.
+async fn contents(conn: &mut PgConnection) -> Vec<String> {
+    sqlx::query_scalar(
+        "select concat_ws(' ', name, persona, time_zone, replay_cost, active) from impact_mirror.account
+         union all select concat_ws(' ', account, bucket, \"limit\", share) from impact_mirror.bucket
+         union all select concat_ws(' ', name, freshness, refresh, keep_days, by_month, history_since is null, active)
+             from impact_mirror.export
+         union all select concat_ws(' ', export, account, program, since, include_today, active) from impact_mirror.feed
+         order by 1",
+    )
+    .fetch_all(conn)
+    .await
+    .unwrap()
 }

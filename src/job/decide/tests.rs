@@ -205,7 +205,12 @@ fn old_jobs_enough_are_worth_their_pages() {
 #[test]
 fn the_first_look_comes_at_the_usual_time_within_bounds() {
     let first = |seconds| POLICY.first_look(Some(Duration::from_secs(seconds))).num_seconds();
-    assert_eq!([first(0), first(30), first(3600)], [2, 30, 60]);
+    assert_eq!([first(0), first(30), first(60)], [2, 30, 60]);
+    assert_eq!(
+        [first(90), first(20 * 60), first(3600)],
+        [60, 19 * 60, 30 * 60],
+        "a longest pause before the usual time"
+    );
     assert_eq!(POLICY.first_look(None).num_seconds(), 2);
 }
 

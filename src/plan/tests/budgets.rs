@@ -69,6 +69,20 @@ fn feeds_that_were_left_out_yesterday_go_first_today() {
 }
 
 #[test]
+fn so_many_programs_that_a_round_takes_weeks_all_have_their_turn() {
+    let mut account = account(programs(200, "2026-06-09"), 10);
+    let mut read: BTreeSet<String> = BTreeSet::new();
+    for n in 0..30 {
+        let now = at(NOW) + TimeDelta::days(n);
+        account.feeds.iter_mut().for_each(|state| state.tick_at = Some(now));
+        let plan = plan_of(&account, now);
+        read.extend(plan.calls.iter().map(|call| call.request.program.to_string()));
+        carry_out(&mut account, &plan, now);
+    }
+    assert_eq!(read.len(), 200, "eight new days are read a day, so a round takes 25 days");
+}
+
+#[test]
 fn a_limit_of_zero_never_calls_and_headers_leave_less() {
     let nothing = plan_of(&account(programs(3, "2026-01-01"), 0), at(NOW));
     assert!(nothing.calls.is_empty());

@@ -1,12 +1,16 @@
 //! Quota is a budget: replicas on one database never order more than it holds, and never the same twice.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
-use impact_mirror::app::SyncEnd;
+use impact_mirror::app::{self, Engine, Scope, SyncEnd};
 use impact_mirror::config::Settings;
-use impact_mirror::sandbox::{FaultKind, Limits, Options, Point};
+use impact_mirror::export::ExportName;
+use impact_mirror::sandbox::{Fault, FaultKind, Limits, Options, Point};
+use impact_mirror::scheduler::Planner;
 
 use super::truth::assert_mirrored;
-use super::world::{World, clicks, days_ago, options};
+use super::world::{World, actions, clicks, days_ago, options};
 
 /// A brand's partners day by day, for there is no date column: an order for each day.
 fn by_media(since_days_ago: u64) -> String {
@@ -74,6 +78,73 @@ async fn two_replicas_order_and_load_every_window_once() {
     assert_eq!(world.value("select count(*)::text from impact_mirror.load").await, "10");
     let holders = "select count(distinct holder)::text from impact_mirror.job_event where to_state = 'loading'";
     assert_eq!(world.value(holders).await, "2", "both worked");
+}
+
+/// Plans what is due at a tick.
+async fn plan(world: &World, planner: &Planner) {
+    world.execute("update impact_mirror.export_account set last_tick_at = now()").await;
+    assert!(planner.pass().await.unwrap().planned > 0);
+}
+
+#[tokio::test]
+async fn orders_of_an_export_that_is_left_out_are_followed_so_that_others_have_their_turn() {
+    let world = World::with(Options { job_duration: Duration::from_secs(1), ..options() }).await;
+    let settings = world.settings(&(by_media(9) + &actions(2)));
+    let only = |name| Scope::Only(vec![ExportName::new(name)]);
+    let interrupted = Engine::start(settings.clone(), world.database(), only("by_media")).await.unwrap();
+    plan(&world, interrupted.planner()).await;
+    world.eventually("select count(*)::text from impact_mirror.job where state = 'waiting'", "5").await;
+    interrupted.stop(Duration::ZERO).await;
+
+    let engine = Engine::start(settings.clone(), world.database(), only("actions")).await.unwrap();
+    assert_eq!(world.finish(engine).await.end, SyncEnd::Done);
+    let loaded = "select distinct export from impact_mirror.load";
+    assert_eq!(world.query(loaded).await, ["actions"], "the others are left where they can be fetched");
+}
+
+#[tokio::test]
+async fn orders_of_a_paused_export_keep_no_other_from_its_turn() {
+    let world = World::new().await;
+    let settings = world.settings(&(by_media(9) + &actions(2)));
+    world.sandbox.inject(Fault { times: 5, ..Fault::next(Point::Submit, FaultKind::JobNeverEnds) });
+    let engine = world.start(&settings).await;
+    let by_media = app::planner(world.pool(), &settings, Scope::Only(vec![ExportName::new("by_media")]));
+    plan(&world, &by_media).await;
+    engine.context().wakes.all();
+    world.eventually("select count(*)::text from impact_mirror.job where state = 'waiting'", "5").await;
+    world.inject(Point::List, FaultKind::Http403);
+    world.inject(Point::Poll, FaultKind::Http403);
+    world
+        .eventually("select count(*)::text from impact_mirror.export_account where paused_since is not null", "1")
+        .await;
+
+    plan(&world, engine.planner()).await;
+    world.eventually("select distinct export from impact_mirror.load", "actions").await;
+    assert_eq!(world.count_jobs("waiting").await, 5);
+    engine.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_sync_ends_where_all_that_is_left_stands_behind_an_order_of_a_paused_export() {
+    let world = World::new().await;
+    let settings = world.settings(&(by_media(1) + &actions(2)));
+    app::write_configuration(world.pool(), &settings).await.unwrap();
+    plan(&world, &app::planner(world.pool(), &settings, Scope::All)).await;
+    world
+        .execute(
+            "update impact_mirror.job set state = 'submitting', submitted_at = now(), run_at = now() + interval '1 hour' \
+             where id = (select min(id) from impact_mirror.job where export = 'by_media')",
+        )
+        .await;
+    let engine = Engine::start(settings.clone(), world.database(), Scope::Only(vec![ExportName::new("actions")]));
+    let engine = engine.await.unwrap();
+    world
+        .execute(
+            "update impact_mirror.export_account set paused_since = now(), paused_reason = 'x' where export = 'by_media'",
+        )
+        .await;
+    assert_eq!(world.finish(engine).await.end, SyncEnd::WaitsForQuota);
+    assert_eq!(world.orders(), 0);
 }
 
 #[tokio::test]

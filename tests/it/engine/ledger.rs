@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use impact_mirror::account::AccountName;
 use impact_mirror::app::{self, SyncEnd};
 use impact_mirror::config::Programs;
+use impact_mirror::export::Bucket;
 use impact_mirror::sandbox::{Fault, FaultKind, Point};
 use impact_mirror::store;
+use impact_mirror::store::heard::{Ending, Heard, Paid};
+use impact_mirror::store::quota::ChargeId;
 
 use super::truth::assert_mirrored;
-use super::world::{World, actions, clicks, options};
+use super::world::{World, actions, clicks, days_ago, options};
 use crate::support::daemon::{Scene, still};
 
 /// The accounts and buckets that are closed.
@@ -58,6 +62,54 @@ async fn a_429_closes_the_hourly_bucket_whatever_it_was_for() {
     let engine = world.start(&settings).await;
     assert_eq!((world.query(CLOSED).await, world.throttled()), (vec!["brand requests".to_owned()], 1));
     engine.stop(Duration::from_secs(5)).await;
+}
+
+/// A Replay is an order, and one of the hourly requests besides.
+#[tokio::test]
+async fn a_429_to_a_replay_closes_the_bucket_it_is_about_or_both_where_nobody_knows() {
+    let by_program = "[exports.performance]\naccounts = [\"partner\"]\nreport = \"mp_action_listing_fast\"\n";
+    let partner = format!("{by_program}since = \"{}\"\n", days_ago(2));
+    for (export, headers, closed) in [
+        (actions(2), "hourly", ["brand report_export", "brand requests"].as_slice()),
+        (partner.clone(), "hourly", &["partner requests"]),
+        (partner, "none", &["partner report_export", "partner requests"]),
+    ] {
+        let world = World::new().await;
+        let settings = world.settings(&export);
+        assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
+        for setting in ["header_lies=reset_past", "retry_after=never"] {
+            world.sandbox.set_behaviour(setting).unwrap(); // an hour and five minutes then
+        }
+        world.sandbox.set_behaviour(&format!("quota_headers={headers}")).unwrap();
+        world.request_refresh_of_all(&settings).await;
+        world.inject(Point::Replay, FaultKind::Throttle429);
+        assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
+        assert_eq!(world.query(CLOSED).await, closed, "{headers}");
+        assert_eq!((world.calls("replay"), world.throttled()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_reset_is_believed_for_as_long_as_the_bucket_counts() {
+    let world = World::new().await;
+    let settings = world.settings(&actions(2));
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+    let mut conn = world.pool().acquire().await.unwrap();
+    let now = store::coverage::database_now(&mut conn).await.unwrap();
+    let account = AccountName::new("brand");
+    let charge = world.value("select max(id)::text from impact_mirror.charge").await.parse().unwrap();
+    let reset_after = Some(Duration::from_secs(2_000_000));
+    for (bucket, hours) in [(Bucket::Requests, 1), (Bucket::ReportExport, 24)] {
+        let heard = Heard {
+            paid: Paid::Charge(&account, ChargeId(charge)),
+            date: None,
+            report: None,
+            is_nonsense: false,
+            ending: Ending::Throttled { bucket, or: None, reset_after },
+        };
+        let told = store::heard::hear(&mut conn, &heard, now).await.unwrap();
+        assert_eq!(told.closed, [(bucket, now + TimeDelta::hours(hours))]);
+    }
 }
 
 #[tokio::test]
@@ -258,4 +310,17 @@ async fn what_is_wrong_with_answers_is_said_once() {
         assert!(scene.calls(&["submit_report", "poll", "download"]) > 3);
         assert_eq!((said("make no sense"), said("the bucket sleeps")), (1, 1), "{lie}:\n{log}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_is_told_of_once() {
+    let scene = Scene::new(still(Duration::from_millis(40))).await;
+    let daemon = scene.run();
+    scene.until_mirrored().await;
+    scene.execute("update impact_mirror.charge set at = at + interval '3 hours'").await;
+    scene.execute("select pg_notify('impact_mirror_wake', '')").await;
+    daemon.until_says("clock was set back").await;
+    scene.execute("select pg_notify('impact_mirror_wake', '')").await;
+    let log = daemon.log();
+    assert_eq!(log.lines().filter(|line| line.contains("clock was set back")).count(), 1, "{log}");
 }
