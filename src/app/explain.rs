@@ -58,7 +58,7 @@ pub async fn explain(
     let place = wanted.place.filter(|_| rows.is_empty());
     let mut brought_none = None;
     if let Some((load_id, line)) = place {
-        let Some(into) = store::archive::loaded_into(conn, &export.name, load_id).await? else { return Ok(Vec::new()) };
+        let Some(into) = store::load::loaded_into(conn, &export.name, load_id).await? else { return Ok(Vec::new()) };
         // Where they can be, so that an index leads there.
         let conditions = [
             ("_load_id", load_id.to_string()),

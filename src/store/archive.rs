@@ -8,7 +8,6 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 
 use super::{Error, failed};
-use crate::export::{ExportName, Window};
 use crate::job::Job;
 
 /// A file in the archive that nothing was loaded from is an orphan after so long.
@@ -333,37 +332,6 @@ pub fn hex(bytes: &[u8]) -> String {
 
 fn as_hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex(bytes))
-}
-
-/// Where the rows of a load are.
-#[derive(Debug, Clone)]
-pub struct LoadedInto {
-    /// The account.
-    pub account: String,
-    /// The program, or none.
-    pub program: String,
-    /// The days.
-    pub window: Window,
-}
-
-/// Where the rows of a load are; `None` where the export has no such load.
-pub async fn loaded_into(
-    conn: &mut PgConnection,
-    export: &ExportName,
-    load_id: i64,
-) -> Result<Option<LoadedInto>, Error> {
-    let found = sqlx::query!(
-        "select account, program, from_day, to_day from impact_mirror.load where id = $1 and export = $2",
-        load_id,
-        export.as_str(),
-    )
-    .fetch_optional(conn)
-    .await
-    .map_err(failed("look a load up"))?;
-    Ok(found.and_then(|load| {
-        let window = Window::new(load.from_day, load.to_day)?;
-        Some(LoadedInto { account: load.account, program: load.program, window })
-    }))
 }
 
 /// Where the rows of a load come from.

@@ -254,6 +254,37 @@ pub async fn is_emptied_in_doubt(conn: &mut PgConnection, job: &Job) -> Result<b
     .map_err(failed("look for a window that was emptied"))
 }
 
+/// Where the rows of a load are.
+#[derive(Debug, Clone)]
+pub struct LoadedInto {
+    /// The account.
+    pub account: String,
+    /// The program, or none.
+    pub program: String,
+    /// The days.
+    pub window: Window,
+}
+
+/// Where the rows of a load are; `None` where the export has no such load.
+pub async fn loaded_into(
+    conn: &mut PgConnection,
+    export: &ExportName,
+    load_id: i64,
+) -> Result<Option<LoadedInto>, Error> {
+    let found = sqlx::query!(
+        "select account, program, from_day, to_day from impact_mirror.load where id = $1 and export = $2",
+        load_id,
+        export.as_str(),
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed("look a load up"))?;
+    Ok(found.and_then(|load| {
+        let window = Window::new(load.from_day, load.to_day)?;
+        Some(LoadedInto { account: load.account, program: load.program, window })
+    }))
+}
+
 /// Marks the cells of a job's window as failed; what they hold stays.
 pub async fn fail_cells(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
     sqlx::query!(
