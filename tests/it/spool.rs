@@ -75,9 +75,14 @@ async fn a_file_without_end_leaves_room_to_others() {
     let spool = Spool::open(disk.path()).unwrap();
     spool.look_for_room().unwrap();
     let mut writer = spool.writer(1, ResultFormat::Csv).await.unwrap();
+    let chunk = vec![b'0'; 64 << 10];
     let mut written = 0;
     let error = loop {
+<<<<<<< ours
         match writer.write(vec![b'0'; 64 << 10]).await {
+=======
+        match writer.write(&chunk).await {
+>>>>>>> theirs
             Ok(()) => written += 64 << 10,
             Err(error) => break error,
         }
