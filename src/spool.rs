@@ -25,6 +25,15 @@ const SUFFIX: &str = ".spool";
 /// How many first bytes are kept for the look at them.
 const HEAD_BYTES: usize = 512;
 
+/// How much is written between two looks at the room that is left.
+const LOOK_BYTES: u64 = 1 << 20;
+
+/// The most that is left free for others; on a small disk a part of it is.
+const RESERVE_BYTES: u64 = 1 << 30;
+
+/// The part of a disk that is left free, where that is less.
+const RESERVE_PART: u64 = 20;
+
 /// How much of a kept file is hashed at once.
 const HASHED_AT_ONCE: usize = 256 << 10;
 
@@ -67,6 +76,11 @@ impl Spool {
         found.await.ok()?
     }
 
+    /// Fails where there is no room for any file, before one is paid for.
+    pub fn look_for_room(&self) -> Result<(), Error> {
+        look_for_room(&self.dir, 1).map(drop)
+    }
+
     /// Whether files may stay in the spool: all together may take half of the room that there would be without them.
     pub fn has_room_to_keep(&self) -> bool {
         let Ok(entries) = fs::read_dir(&self.dir) else { return false };
@@ -99,6 +113,8 @@ pub struct Writer {
     file: tokio::fs::File,
     hash: Sha256,
     bytes: u64,
+    /// Up to here there is room.
+    room_until: u64,
     head: Vec<u8>,
     look: Look,
 }
@@ -106,11 +122,16 @@ pub struct Writer {
 impl Writer {
     fn new(guard: Guard, file: File, format: ResultFormat) -> Self {
         let file = tokio::fs::File::from_std(file);
-        Self { guard, file, hash: Sha256::new(), bytes: 0, head: Vec::new(), look: Look::new(format) }
+        Self { guard, file, hash: Sha256::new(), bytes: 0, room_until: 0, head: Vec::new(), look: Look::new(format) }
     }
 
-    /// Appends bytes.
+    /// Appends bytes, while the disk has more room than is left to others.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let end = self.bytes + chunk.len() as u64;
+        if end > self.room_until {
+            let room = look_for_room(dir_of(&self.guard.path), chunk.len() as u64)?;
+            self.room_until = self.bytes + room.min(LOOK_BYTES);
+        }
         self.file.write_all(chunk).await.map_err(|source| failed("write", &self.guard.path, source))?;
         self.hash.update(chunk);
         self.bytes += chunk.len() as u64;
@@ -168,7 +189,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The disk is full.
+    /// The disk is full, or as good as that.
     #[error("no room left in the spool directory {}; free some, or name a larger one in spool.dir", dir.display())]
     NoRoom {
         /// The directory.
@@ -300,10 +321,30 @@ fn reopen(path: PathBuf, sha256: [u8; 32]) -> Option<SpoolFile> {
     is_right.then(|| SpoolFile { path: path.clone(), sha256, bytes, guard: Guard { path }, _lock: file })
 }
 
+/// The directory of a spool file.
+fn dir_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// How many more bytes may be written, at least so many, before less is free than is left to others: a full disk is somebody
+/// else's trouble too. A system that cannot tell will say when it is full.
+fn look_for_room(dir: &Path, bytes: u64) -> Result<u64, Error> {
+    let Ok(disk) = nix::sys::statvfs::statvfs(dir) else { return Ok(u64::MAX) };
+    let of_blocks = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+    let (free, all) = (of_blocks(disk.blocks_available()), of_blocks(disk.blocks()));
+    let reserve = RESERVE_BYTES.min(all / RESERVE_PART);
+    let room = free.saturating_sub(reserve);
+    if room >= bytes {
+        return Ok(room);
+    }
+    let why = format!("{} MB are free, of which {} MB are left to others", free >> 20, reserve >> 20);
+    Err(Error::NoRoom { dir: dir.to_owned(), source: io::Error::new(io::ErrorKind::StorageFull, why) })
+}
+
 /// Names what the system refused, and the mend where the disk is full.
 fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
     if is_disk_full(&source) {
-        let dir = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        let dir = if path.is_dir() { path } else { dir_of(path) };
         return Error::NoRoom { dir: dir.to_owned(), source };
     }
     Error::Io { action, path: path.to_owned(), source }

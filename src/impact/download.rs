@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use chrono_tz::Tz;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
@@ -13,7 +13,8 @@ use super::error::{Call, Error};
 use super::job::{RemoteJob, RemoteJobId};
 use super::limits::Limits;
 use super::redirect;
-use super::transport::{Transport, limits, next_chunk, within};
+use super::transport::{Transport, limits, within};
+use super::unpack::Unpacked;
 use super::wire::Document;
 
 /// The most redirects that are followed.
@@ -22,7 +23,7 @@ const MOST_HOPS: usize = 5;
 /// The most bytes that are held back to tell an answer about the job from a file.
 const PEEK_BYTES: usize = 64 << 10;
 
-/// The most decoded bytes of a result file; a longer one is a decompression bomb.
+/// The most decoded bytes of a result file. What the disk can take is for the spool to say.
 const FILE_BYTES: u64 = 64 << 30;
 
 /// What came of a download.
@@ -46,7 +47,8 @@ pub enum Download {
 /// The bytes of a result file, as they arrive. Reading waits for each piece at most as long as a dead line would need to be
 /// noticed, and for the whole as long as it takes.
 pub struct Body {
-    response: Box<Response>,
+    bytes: Unpacked,
+    content_type: Option<HeaderValue>,
     call: Call,
     /// Read already, not handed out yet.
     ahead: Bytes,
@@ -55,18 +57,20 @@ pub struct Body {
 }
 
 impl Body {
-    fn new(call: Call, response: Response) -> Self {
-        Self { response: Box::new(response), call, ahead: Bytes::new(), left_bytes: FILE_BYTES }
+    async fn new(call: Call, response: Response) -> Result<Self, Error> {
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
+        let bytes = Unpacked::new(call, response).await?;
+        Ok(Self { bytes, content_type, call, ahead: Bytes::new(), left_bytes: FILE_BYTES })
     }
 
     /// The length in bytes that the file must have; none where it is unknown, as under a content encoding.
     pub fn content_length(&self) -> Option<u64> {
-        self.response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+        self.bytes.content_length()
     }
 
     /// The type that the server gives; it varies and proves nothing (impact-api §8.5).
     pub fn content_type(&self) -> Option<&str> {
-        self.response.headers().get(CONTENT_TYPE)?.to_str().ok()
+        self.content_type.as_ref()?.to_str().ok()
     }
 
     /// The next bytes; none at the end. A body that is cut off is an error, not an end.
@@ -79,7 +83,7 @@ impl Body {
 
     /// The next bytes from the network.
     async fn pull(&mut self) -> Result<Option<Bytes>, Error> {
-        let Some(chunk) = next_chunk(self.call, &mut self.response).await? else { return Ok(None) };
+        let Some(chunk) = self.bytes.chunk().await? else { return Ok(None) };
         match self.left_bytes.checked_sub(chunk.len() as u64) {
             Some(left) => self.left_bytes = left,
             None => return Err(Error::TooLarge { call: self.call, limit_bytes: FILE_BYTES }),
@@ -202,11 +206,7 @@ async fn file_or_job(
     zone: Tz,
     id: &RemoteJobId,
 ) -> Result<Download, Error> {
-    if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        let problem = format!("it has the content encoding {encoding:?}, which was not asked for");
-        return Err(Error::Unreadable { call, problem });
-    }
-    let mut body = Body::new(call, response);
+    let mut body = within(call, transport.patience.envelope, Body::new(call, response)).await?;
     let Some(head) = within(call, transport.patience.envelope, body.peek()).await? else {
         return Ok(Download::File(body));
     };

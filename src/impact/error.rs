@@ -1,6 +1,7 @@
 //! What can go wrong between us and impact.com, and what class of failure it is.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use super::limits::Limits;
@@ -100,6 +101,14 @@ pub enum Error {
         /// Why.
         source: reqwest::Error,
     },
+    /// The answer is not what its encoding says, or not all of it.
+    #[error("the answer to {call} cannot be unpacked")]
+    Packed {
+        /// What was asked.
+        call: Call,
+        /// Why not.
+        source: io::Error,
+    },
     /// The answer came too slowly.
     #[error("the answer to {call} took longer than {} s", limit.as_secs())]
     TimedOut {
@@ -137,7 +146,19 @@ pub enum Error {
         /// What is wrong with the body, in our words.
         problem: String,
     },
-    /// A body beyond all reason, perhaps a decompression bomb.
+    /// A body that unpacks to many times of what any file of rows would.
+    #[error(
+        "the answer to {call} is a decompression bomb: {packed_bytes} bytes of it unpack to {unpacked_bytes} and more"
+    )]
+    Bomb {
+        /// What was asked.
+        call: Call,
+        /// How many bytes had come.
+        packed_bytes: u64,
+        /// How many were made of them.
+        unpacked_bytes: u64,
+    },
+    /// A body beyond all reason.
     #[error("the answer to {call} is longer than {limit_bytes} bytes")]
     TooLarge {
         /// What was asked.
@@ -179,6 +200,7 @@ impl Error {
         match self {
             Self::NoConnection { .. }
             | Self::Transport { .. }
+            | Self::Packed { .. }
             | Self::TimedOut { .. }
             | Self::Server(_)
             | Self::Unreadable { .. }
@@ -194,7 +216,8 @@ impl Error {
             },
             Self::Expired(_) => ErrorKind::Expired,
             Self::Setup { .. } | Self::Unsupported { .. } | Self::Refused(_) => ErrorKind::Permanent,
-            Self::TooLarge { .. }
+            Self::Bomb { .. }
+            | Self::TooLarge { .. }
             | Self::UnsafeRedirect { .. }
             | Self::TooManyRedirects { .. }
             | Self::ErrorEnvelope { .. } => ErrorKind::BadFile,
@@ -209,8 +232,10 @@ impl Error {
             | Self::NoConnection { call, .. }
             | Self::Unpaid { call }
             | Self::Transport { call, .. }
+            | Self::Packed { call, .. }
             | Self::TimedOut { call, .. }
             | Self::Unreadable { call, .. }
+            | Self::Bomb { call, .. }
             | Self::TooLarge { call, .. } => Some(*call),
             Self::Server(refusal)
             | Self::Throttled(refusal)
@@ -237,6 +262,7 @@ impl Error {
             | Self::NoConnection { .. }
             | Self::Unpaid { .. }
             | Self::Transport { .. }
+            | Self::Packed { .. }
             | Self::TimedOut { .. }
             | Self::Credentials(_)
             | Self::Forbidden(_)
@@ -244,6 +270,7 @@ impl Error {
             | Self::Expired(_)
             | Self::Refused(_)
             | Self::Unreadable { .. }
+            | Self::Bomb { .. }
             | Self::TooLarge { .. }
             | Self::UnsafeRedirect { .. }
             | Self::TooManyRedirects { .. }
@@ -267,8 +294,10 @@ impl Error {
             | Self::NoConnection { .. }
             | Self::Unpaid { .. }
             | Self::Transport { .. }
+            | Self::Packed { .. }
             | Self::TimedOut { .. }
             | Self::Unreadable { .. }
+            | Self::Bomb { .. }
             | Self::TooLarge { .. }
             | Self::UnsafeRedirect { .. }
             | Self::TooManyRedirects { .. }
@@ -292,8 +321,10 @@ impl Error {
             | Self::NoConnection { .. }
             | Self::Unpaid { .. }
             | Self::Transport { .. }
+            | Self::Packed { .. }
             | Self::TimedOut { .. }
             | Self::Unreadable { .. }
+            | Self::Bomb { .. }
             | Self::TooLarge { .. }
             | Self::UnsafeRedirect { .. }
             | Self::TooManyRedirects { .. }
@@ -307,9 +338,11 @@ impl Error {
         match self {
             Self::Setup { .. } | Self::Unsupported { .. } | Self::NoConnection { .. } | Self::Unpaid { .. } => false,
             Self::Transport { .. }
+            | Self::Packed { .. }
             | Self::TimedOut { .. }
             | Self::Server(_)
             | Self::Unreadable { .. }
+            | Self::Bomb { .. }
             | Self::TooLarge { .. }
             | Self::Throttled(_)
             | Self::Credentials(_)
@@ -329,9 +362,11 @@ impl Error {
     pub fn may_have_taken_effect(&self) -> bool {
         let unanswered = match self {
             Self::Transport { .. }
+            | Self::Packed { .. }
             | Self::TimedOut { .. }
             | Self::Server(_)
             | Self::Unreadable { .. }
+            | Self::Bomb { .. }
             | Self::TooLarge { .. } => true,
             Self::Setup { .. }
             | Self::Unsupported { .. }

@@ -13,6 +13,7 @@ mod limits;
 mod message;
 mod redirect;
 mod transport;
+mod unpack;
 mod wire;
 
 pub use catalogue::{Company, FilterInfo, ProgramInfo, ReportAttribute, ReportInfo, ReportMetaData};

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::Utc;
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -14,6 +13,7 @@ use super::error::{Call, Error, Refusal};
 use super::limits::{Answer, Limits, server_date};
 use super::message::Cleaner;
 use super::redirect;
+use super::unpack::{ENCODINGS, Unpacked};
 use super::wire::{Document, Fields};
 use crate::account::AccountSid;
 use crate::config;
@@ -58,7 +58,7 @@ impl Transport {
             .user_agent(concat!("impact-mirror/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
-            .gzip(true)
+            .default_headers([(ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS))].into_iter().collect())
             .connect_timeout(patience.connect)
             .read_timeout(patience.idle);
         if redirect::is_loopback(address.base()) {
@@ -123,7 +123,7 @@ impl Transport {
     pub(super) async fn refusal(&self, call: Call, response: Response) -> Error {
         let status = response.status();
         let limits = limits(response.headers());
-        let reading = read_head(response, ERROR_BYTES);
+        let reading = read_head(call, response, ERROR_BYTES);
         let body = tokio::time::timeout(self.patience.envelope, reading).await.unwrap_or_default();
         let fallback = status.canonical_reason().unwrap_or("it gave no reason");
         let message = self.cleaner.of_body(&Document::read(&body), &body, fallback);
@@ -170,14 +170,10 @@ fn unsent_or_unanswered(call: Call, error: reqwest::Error) -> Error {
     if source.is_connect() { Error::NoConnection { call, source } } else { Error::Transport { call, source } }
 }
 
-/// The next bytes of a body.
-pub(super) async fn next_chunk(call: Call, response: &mut Response) -> Result<Option<Bytes>, Error> {
-    response.chunk().await.map_err(|error| Error::Transport { call, source: error.without_url() })
-}
-
-async fn read(call: Call, mut response: Response, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+async fn read(call: Call, response: Response, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+    let mut answer = Unpacked::new(call, response).await?;
     let mut body = Vec::new();
-    while let Some(chunk) = next_chunk(call, &mut response).await? {
+    while let Some(chunk) = answer.chunk().await? {
         if (body.len() + chunk.len()) as u64 > limit_bytes {
             return Err(Error::TooLarge { call, limit_bytes });
         }
@@ -186,9 +182,10 @@ async fn read(call: Call, mut response: Response, limit_bytes: u64) -> Result<Ve
     Ok(body)
 }
 
-async fn read_head(mut response: Response, limit_bytes: u64) -> Vec<u8> {
+async fn read_head(call: Call, response: Response, limit_bytes: u64) -> Vec<u8> {
     let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
+    let Ok(mut answer) = Unpacked::new(call, response).await else { return body };
+    while let Ok(Some(chunk)) = answer.chunk().await {
         body.extend_from_slice(&chunk);
         if body.len() as u64 >= limit_bytes {
             break;

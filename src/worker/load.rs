@@ -55,6 +55,9 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
 /// once more, and believed only where that is the one that was `doubted`.
 async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Result<(), store::Error> {
     let started_at = Clock.now();
+    if let Err(error) = context.spool.look_for_room() {
+        return settle(context, job, Failure::ours(error.kind(), &error)).await;
+    }
     if !may_call(context, job, "download").await? {
         return Ok(());
     }

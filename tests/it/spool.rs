@@ -11,6 +11,8 @@ use impact_mirror::spool::{Error, FileKind, Spool, SpoolFile};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::support::small_disk::SmallDisk;
+
 fn spool() -> (TempDir, Spool) {
     let dir = TempDir::new().unwrap();
     let spool = Spool::open(dir.path()).unwrap();
@@ -61,6 +63,35 @@ async fn a_file_given_up_half_way_is_removed() {
     writer.write(b"a,b\n").await.unwrap();
     drop(writer);
     assert!(names(dir.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_file_without_end_leaves_room_to_others() {
+    const DISK: u64 = 8 << 20;
+    let Some(disk) = SmallDisk::mount(DISK) else {
+        eprintln!("only root may mount the small disk of this test");
+        return;
+    };
+    let spool = Spool::open(disk.path()).unwrap();
+    spool.look_for_room().unwrap();
+    let mut writer = spool.writer(1, ResultFormat::Csv).await.unwrap();
+    let chunk = vec![b'0'; 64 << 10];
+    let mut written = 0;
+    let error = loop {
+        match writer.write(&chunk).await {
+            Ok(()) => written += 64 << 10,
+            Err(error) => break error,
+        }
+        assert!(written < DISK, "the disk was filled");
+    };
+    assert!(matches!(error, Error::NoRoom { .. }) && error.kind() == ErrorKind::NoRoom, "{error}");
+    assert!(Chain(&error).to_string().contains("left to others"), "{}", Chain(&error));
+    assert!(written > DISK / 2, "there was room for more than {written}");
+    assert!(disk.free_bytes() >= DISK / 20 / 2, "{}", disk.free_bytes());
+    drop(writer);
+    assert!(names(disk.path()).is_empty());
+    disk.fill();
+    assert!(matches!(spool.look_for_room(), Err(Error::NoRoom { .. })));
 }
 
 #[tokio::test]

@@ -74,6 +74,7 @@ async fn a_result_waits_for_room_in_the_spool() {
     let world = World::new().await;
     let spool = format!("[spool]\ndir = \"{}\"\n", disk.path().display());
     waits_for_room(&world, &spool, async || disk.make_room()).await;
+    assert_eq!(world.calls("storage"), 4, "while there is no room at all, nothing is fetched");
 }
 
 #[tokio::test]

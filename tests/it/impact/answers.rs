@@ -170,7 +170,7 @@ async fn headers_tell_the_servers_time_and_the_quota() {
 async fn a_compressed_envelope_is_read() {
     let fake = Fake::start([reply(200, GZIPPED).header("content-encoding", "gzip")]).await;
     assert_eq!(fake.client(Persona::Brand).company().await.unwrap().value.name, "Acme");
-    assert_eq!(fake.only().header("accept-encoding"), Some("gzip"));
+    assert_eq!(fake.only().header("accept-encoding"), Some("gzip, zstd"));
 }
 
 #[tokio::test]

@@ -169,6 +169,26 @@ async fn the_length_is_known_only_where_it_counts_decoded_bytes() {
 }
 
 #[tokio::test]
+async fn a_file_in_either_encoding_is_unpacked() {
+    let text = format!("a,b\n{}", "1,2\n".repeat(100_000));
+    let zstd = zstd::encode_all(text.as_bytes(), 3).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+    // More than one packing in a row is one file.
+    let twice = [zstd.clone(), zstd.clone()].concat();
+    for (encoding, packed, times) in
+        [("gzip", gzip.finish().unwrap(), 1), ("zstd", zstd.clone(), 1), ("zstd", twice, 2), ("ZSTD", zstd, 1)]
+    {
+        for sent in [reply(200, &packed), reply(200, &packed).chunked()] {
+            let storage = Fake::start([sent.header("content-encoding", encoding)]).await;
+            let api = Fake::start([redirect(302, storage.origin.clone())]).await;
+            assert_eq!(file(&api).await, text.repeat(times).as_bytes(), "{encoding}");
+            assert_eq!(storage.only().header("accept-encoding"), Some("gzip, zstd"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_cut_file_is_an_error_and_not_an_end() {
     const CUT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\na,b\n1,2\n";
     const CUT_CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\na,b\n1,2\n\r\n";

@@ -26,6 +26,11 @@ impl SmallDisk {
         self.dir.path()
     }
 
+    pub fn free_bytes(&self) -> u64 {
+        let disk = nix::sys::statvfs::statvfs(self.path()).unwrap();
+        disk.blocks_available() * disk.fragment_size()
+    }
+
     /// Leaves no byte free.
     pub fn fill(&self) {
         let mut bytes = 1 << 20;
