@@ -46,6 +46,7 @@ impl Doubt {
             Self::CountMismatch => {
                 format!("the file has {rows} rows, and impact.com speaks of {}", told.unwrap_or_default())
             }
+            Self::UnexpectedZero if deleted == 0 => "the file still has no rows, and its window once had some".to_owned(),
             Self::UnexpectedZero => format!("the file has no rows, and its window had {deleted}"),
             Self::Truncated => {
                 format!("the file has {rows} rows, just as many as a file may hold, so that it may be cut")

@@ -1,5 +1,7 @@
 //! Whether a file proves to be whole by the number of its rows, and what a doubt leads to. Pure.
 
+use std::collections::BTreeSet;
+
 use super::narrow::is_cut;
 use crate::doubt::{Doubt, Figures, OnDoubt, OnDoubts};
 
@@ -20,6 +22,17 @@ pub fn wants_another_fetch(figures: Figures) -> bool {
     figures.told.is_some_and(|told| figures.rows < told) || (figures.rows == 0 && figures.deleted > 0)
 }
 
+/// Which doubts about what stands in a window stay, where a file leaves it as it is: nothing has become clearer by reading the
+/// same again. Of those that the file itself raises, `figures` tell.
+pub fn carried_over(before: &[Doubt], figures: Figures) -> Vec<Doubt> {
+    let stays = |doubt: &Doubt| match doubt {
+        Doubt::CountMismatch => figures.told.is_none(),
+        Doubt::UnexpectedZero => figures.rows == 0,
+        Doubt::Truncated => false,
+    };
+    before.iter().copied().filter(stays).collect()
+}
+
 /// What a doubtful file leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -29,12 +42,17 @@ pub enum Verdict {
     Refuse(Doubt),
 }
 
-/// Decides by the settings of the export.
-pub fn judge(doubts: Vec<Doubt>, on_doubts: &OnDoubts) -> Verdict {
+/// Decides by the settings of the export. What was `carried` over is no reason to refuse: what it is about stands there already.
+pub fn judge(doubts: Vec<Doubt>, carried: Vec<Doubt>, on_doubts: &OnDoubts) -> Verdict {
     match doubts.iter().find(|doubt| on_doubts.about(**doubt) == OnDoubt::Refuse) {
         Some(refused) => Verdict::Refuse(*refused),
-        None => Verdict::Load(worth_telling(doubts, on_doubts)),
+        None => Verdict::Load(worth_telling(all(doubts, carried), on_doubts)),
     }
+}
+
+/// The doubts of both, each once, in the order they are shown.
+pub fn all(doubts: Vec<Doubt>, carried: Vec<Doubt>) -> Vec<Doubt> {
+    doubts.into_iter().chain(carried).collect::<BTreeSet<Doubt>>().into_iter().collect()
 }
 
 /// The doubts that stay on a load: those that the export does not ignore. A file that is loaded again from the archive keeps them,
@@ -46,6 +64,9 @@ pub fn worth_telling(doubts: Vec<Doubt>, on_doubts: &OnDoubts) -> Vec<Doubt> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WARN: OnDoubts =
+        OnDoubts { count_mismatch: OnDoubt::Warn, unexpected_zero: OnDoubt::Warn, truncation: OnDoubt::Warn };
 
     fn found(rows: u64, told: Option<u64>, deleted: u64) -> Vec<Doubt> {
         doubts(Figures { rows, told, deleted }, Some(77))
@@ -81,7 +102,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_doubtful_stays_so_until_a_file_tells_better() {
+        let carried = |before: &[Doubt], rows, told| carried_over(before, Figures { rows, told, ..Figures::default() });
+        assert_eq!(carried(&Doubt::ALL, 0, None), [Doubt::CountMismatch, Doubt::UnexpectedZero]);
+        assert_eq!(carried(&Doubt::ALL, 0, Some(0)), [Doubt::UnexpectedZero]);
+        assert_eq!(carried(&Doubt::ALL, 3, Some(3)), []);
+    }
+
+    #[test]
+    fn a_doubt_that_was_carried_over_is_told_and_refuses_nothing() {
+        let on = |unexpected_zero| OnDoubts { unexpected_zero, ..WARN };
+        let carried = || vec![Doubt::UnexpectedZero];
+        assert_eq!(judge(vec![], carried(), &on(OnDoubt::Refuse)), Verdict::Load(carried()));
+        assert_eq!(judge(vec![], carried(), &on(OnDoubt::Ignore)), Verdict::Load(vec![]));
+        assert_eq!(judge(carried(), carried(), &on(OnDoubt::Warn)), Verdict::Load(carried()));
+        let both = judge(vec![Doubt::UnexpectedZero], vec![Doubt::CountMismatch], &WARN);
+        assert_eq!(both, Verdict::Load(vec![Doubt::CountMismatch, Doubt::UnexpectedZero]));
+    }
+
+    #[test]
     fn the_settings_decide_doubt_by_doubt() {
+        let judge = |doubts, on_doubts: &OnDoubts| judge(doubts, vec![], on_doubts);
         let on =
             |count_mismatch| OnDoubts { count_mismatch, unexpected_zero: OnDoubt::Warn, truncation: OnDoubt::Warn };
         let both = || vec![Doubt::CountMismatch, Doubt::UnexpectedZero];

@@ -158,12 +158,14 @@ pub async fn has_columns(conn: &mut PgConnection, export: &ExportName) -> Result
 }
 
 /// A load that left the table just as loading this file again would.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Same {
     /// Records in the file.
     pub rows_read: u64,
     /// Of those, rejected.
     pub rows_rejected: u64,
+    /// What was doubtful about it.
+    pub doubts: Vec<Doubt>,
 }
 
 impl Same {
@@ -178,7 +180,7 @@ impl Same {
 pub async fn same_file(conn: &mut PgConnection, job: &Job, file: &File) -> Result<Option<Same>, Error> {
     let last = sqlx::query!(
         r#"
-        select from_day, to_day, file_sha256, target_hash, rows_read, rows_rejected
+        select from_day, to_day, file_sha256, target_hash, rows_read, rows_rejected, warnings as "doubts: Vec<Doubt>"
         from impact_mirror.load
         where export = $1 and account = $2 and program = $3 and from_day <= $5 and to_day >= $4
         order by id desc
@@ -199,7 +201,31 @@ pub async fn same_file(conn: &mut PgConnection, job: &Job, file: &File) -> Resul
         .map(|last| Same {
             rows_read: last.rows_read.unsigned_abs(),
             rows_rejected: last.rows_rejected.unsigned_abs(),
+            doubts: last.doubts,
         }))
+}
+
+/// Whether some day of the window still stands as it was left by a file that unexpectedly had no rows.
+pub async fn is_emptied_in_doubt(conn: &mut PgConnection, job: &Job) -> Result<bool, Error> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select 1
+            from impact_mirror.cell c
+            join impact_mirror.job j on j.id = c.job_id
+            join impact_mirror.load l on l.id = j.load_id
+            where c.export = $1 and c.account = $2 and c.program = $3 and c.day between $4 and $5
+              and 'unexpected_zero' = any(l.warnings)) as "is_emptied!"
+        "#,
+        job.export.as_str(),
+        job.account.as_str(),
+        job.program.as_str(),
+        job.window.from(),
+        job.window.to(),
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed("look for a window that was emptied"))
 }
 
 /// Marks the cells of a job's window as failed; what they hold stays.

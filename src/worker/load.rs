@@ -298,6 +298,19 @@ pub(super) async fn locked_days(
     }
 }
 
+/// The doubts about what stood in the window `before` that this file does not settle: an empty one leaves it as empty as it was.
+pub(super) async fn carried_over(
+    conn: &mut PgConnection,
+    job: &Job,
+    mut before: Vec<Doubt>,
+    figures: Figures,
+) -> Result<Vec<Doubt>, store::Error> {
+    if figures.rows == 0 && store::load::is_emptied_in_doubt(conn, job).await? {
+        before.push(Doubt::UnexpectedZero);
+    }
+    Ok(proof::carried_over(&before, figures))
+}
+
 /// Rows, coverage and the state `loaded`: one transaction.
 #[expect(clippy::too_many_arguments, reason = "what one transaction writes")]
 async fn load(
@@ -324,6 +337,7 @@ async fn load(
         Some(_) | None => None,
     };
     let load_id = store::load::insert(&mut tx, job, &about).await?;
+    let before = same.as_ref().map(|same| same.doubts.clone()).unwrap_or_default();
     let (counts, rows_per_day, written) = if let Some(same) = same {
         (
             Counts { read: same.rows_read, unchanged: same.kept(), rejected: same.rows_rejected, ..Counts::default() },
@@ -345,7 +359,8 @@ async fn load(
         let words = doubts.first().map(|doubt| doubt.words(figures)).unwrap_or_default();
         return Err(Failed::Doubtful(Doubtful(words)));
     }
-    let doubts = match proof::judge(doubts, &export.on_doubts) {
+    let carried = carried_over(&mut tx, job, before, figures).await?;
+    let doubts = match proof::judge(doubts, carried, &export.on_doubts) {
         Verdict::Load(doubts) => doubts,
         Verdict::Refuse(doubt) => return Err(Failed::Refused(doubt, Doubtful(doubt.words(figures)))),
     };

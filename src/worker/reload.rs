@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::leases::heartbeat;
 use super::ledger::Since;
-use super::load::{counts, locked_days, target};
+use super::load::{carried_over, counts, locked_days, target};
 use super::outcome::{Failure, settle};
 use super::{Claimed, Context, Pool, Stop};
 use crate::archive;
@@ -124,7 +124,9 @@ async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -
     let report = mirror::reload(&mut tx, &file.path, job.request.format, &target, load_id, started_at).await?;
     let counts = counts(&target, &report);
     let figures = Figures { rows: counts.read, told: job.records_processed, deleted: counts.deleted };
-    let doubts = proof::worth_telling(proof::doubts(figures, export.max_rows), &export.on_doubts);
+    let carried = carried_over(&mut tx, job, Vec::new(), figures).await?;
+    let doubts = proof::all(proof::doubts(figures, export.max_rows), carried);
+    let doubts = proof::worth_telling(doubts, &export.on_doubts);
     store::load::finish(&mut tx, load_id, &counts, figures.told, &doubts).await?;
     if let Some(key) = &origin.archive_key {
         store::archive::attach(&mut tx, load_id, key).await?;

@@ -1,6 +1,7 @@
 //! Files whose number of rows is doubtful: loaded and told of, or not loaded.
 
 use impact_mirror::app::SyncEnd;
+use impact_mirror::doubt::Doubt;
 use impact_mirror::job::JobId;
 use impact_mirror::sandbox::{Fault, FaultKind, Options, Point};
 use impact_mirror::store::status;
@@ -89,6 +90,31 @@ async fn no_rows_where_there_were_some_warn_or_are_refused() {
         let said: Vec<String> = warnings(&world).await.iter().map(LoadWarning::words).collect();
         assert_eq!(said.iter().any(|words| words.starts_with("the file has no rows")), policy == "warn", "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_window_emptied_in_doubt_is_doubtful_until_it_has_rows_again() {
+    let world = World::new().await;
+    let settings = world.settings(&clicks(1));
+    world.sync(&settings).await;
+    let kinds = async || warnings(&world).await.iter().map(|one| one.kind).collect::<Vec<Doubt>>();
+    let rows = world.value("select count(*)::text from impact.clicks").await;
+    // The file that empties the window, the same file again, and the same read in another way.
+    let other_way = world.settings(&(clicks(1) + "on_type_conflict = \"quarantine\"\n"));
+    for (settings, deleted) in [(&settings, rows.as_str()), (&settings, "0"), (&other_way, "0")] {
+        world.request_refresh("clicks", days_ago(1), days_ago(1)).await;
+        twice(&world, FaultKind::Empty200);
+        assert_eq!(world.sync_in_a_hurry(settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
+        let last = "select rows_deleted::text from impact_mirror.load order by id desc limit 1";
+        assert_eq!(world.value(last).await, deleted);
+        assert_eq!(kinds().await, [Doubt::CountMismatch, Doubt::UnexpectedZero]);
+    }
+    let said = warnings(&world).await[1].words();
+    assert_eq!(said, "the file still has no rows, and its window once had some");
+
+    world.request_refresh("clicks", days_ago(1), days_ago(1)).await;
+    assert_eq!(world.sync_in_a_hurry(&settings).await.end, SyncEnd::Done);
+    assert_eq!(kinds().await, []);
 }
 
 #[tokio::test]
