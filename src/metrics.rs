@@ -47,7 +47,7 @@ pub const ACCOUNT: &str = "account";
 pub const BUCKET: &str = "bucket";
 /// The state of a job.
 pub const STATE: &str = "state";
-/// What is doubtful about a file: count_mismatch, unexpected_zero or truncated.
+/// What is doubtful about a file: count_mismatch, unexpected_zero, truncated or kept_deletions.
 pub const KIND: &str = "kind";
 /// A part of the engine.
 pub const PART: &str = "part";
@@ -75,7 +75,7 @@ pub const CELLS_MISSING: Metric = gauge("impact_mirror_cells_missing", "Cells of
 pub const CELLS_FAILED: Metric = gauge("impact_mirror_cells_failed", "Cells of the export whose last job failed.");
 pub const LOAD_WARNINGS: Metric = gauge(
     "impact_mirror_load_warnings",
-    "Loads of the export with a doubtful number of rows, of which some day still stands as they left it.",
+    "Loads of the export with doubtful rows, of which some day still stands as they left it.",
 );
 pub const JOBS: Metric = gauge("impact_mirror_jobs", "Jobs in each state.");
 

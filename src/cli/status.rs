@@ -87,7 +87,7 @@ fn print_wrong(
         say!("  when mended: impact-mirror jobs retry {}", one.id);
     }
     for one in warnings {
-        say!("! load {} of {} may lack rows: {}", one.load_id, one.export, one.words());
+        say!("! the rows of load {} of {} {}: {}", one.load_id, one.export, one.kind.fear(), one.words());
         say!("  loaded all the same; to read the days again: {}", one.mend());
     }
     if no_room.is_none() && paused.is_empty() && failed.is_empty() && freshness.iter().all(|one| !one.is_stale) {

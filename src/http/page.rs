@@ -189,7 +189,7 @@ fn troubles(snapshot: &Snapshot, pulse: &Pulse) -> Vec<Trouble> {
         command: None,
     }));
     troubles.extend(snapshot.warnings.iter().map(|one| Trouble {
-        what: format!("The rows of {} of {} may not be all", one.export, days(one.from_day, one.to_day)),
+        what: format!("The rows of {} of {} {}", one.export, days(one.from_day, one.to_day), one.kind.fear()),
         why: format!("Load {}: {}.", one.load_id, one.words()),
         mend: "Loaded all the same. To read the days again:".to_owned(),
         command: Some(one.mend()),

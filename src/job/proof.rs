@@ -1,4 +1,5 @@
-//! Whether a file proves to be whole by the number of its rows, and what a doubt leads to. Pure.
+//! Whether a file proves to be whole by the number of its rows, whether its window holds it alone, and what a doubt leads to.
+//! Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +8,12 @@ use crate::doubt::{Doubt, Figures, OnDoubt, OnDoubts};
 
 /// What is doubtful about a file that was read to its end. `max_rows` is the known cap of its report.
 pub fn doubts(figures: Figures, max_rows: Option<u32>) -> Vec<Doubt> {
-    let Figures { rows, told, deleted } = figures;
+    let Figures { rows, told, deleted, rejected: _, stale } = figures;
     let holds = |doubt: &Doubt| match doubt {
         Doubt::CountMismatch => told.is_some_and(|told| told != rows),
         Doubt::UnexpectedZero => rows == 0 && deleted > 0,
         Doubt::Truncated => is_cut(rows, max_rows),
+        Doubt::KeptDeletions => stale > 0,
     };
     Doubt::ALL.into_iter().filter(holds).collect()
 }
@@ -28,7 +30,7 @@ pub fn carried_over(before: &[Doubt], figures: Figures) -> Vec<Doubt> {
     let stays = |doubt: &Doubt| match doubt {
         Doubt::CountMismatch => figures.told.is_none(),
         Doubt::UnexpectedZero => figures.rows == 0,
-        Doubt::Truncated => false,
+        Doubt::Truncated | Doubt::KeptDeletions => false,
     };
     before.iter().copied().filter(stays).collect()
 }
@@ -69,7 +71,7 @@ mod tests {
         OnDoubts { count_mismatch: OnDoubt::Warn, unexpected_zero: OnDoubt::Warn, truncation: OnDoubt::Warn };
 
     fn found(rows: u64, told: Option<u64>, deleted: u64) -> Vec<Doubt> {
-        doubts(Figures { rows, told, deleted }, Some(77))
+        doubts(Figures { rows, told, deleted, ..Figures::default() }, Some(77))
     }
 
     #[test]
@@ -95,8 +97,17 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_stay_because_of_others_without_a_key_are_doubtful_and_never_refused() {
+        let stale = doubts(Figures { rows: 9, rejected: 1, stale: 2, ..Figures::default() }, None);
+        assert_eq!(stale, [Doubt::KeptDeletions]);
+        let refusing =
+            OnDoubts { count_mismatch: OnDoubt::Refuse, unexpected_zero: OnDoubt::Refuse, truncation: OnDoubt::Refuse };
+        assert_eq!(judge(stale.clone(), vec![], &refusing), Verdict::Load(stale));
+    }
+
+    #[test]
     fn only_what_may_have_been_lost_on_the_way_is_fetched_again() {
-        let wants = |rows, told, deleted| wants_another_fetch(Figures { rows, told, deleted });
+        let wants = |rows, told, deleted| wants_another_fetch(Figures { rows, told, deleted, ..Figures::default() });
         assert!(wants(4, Some(5), 0) && wants(0, None, 1) && wants(0, Some(0), 1));
         assert!(!wants(6, Some(5), 0) && !wants(0, None, 0) && !wants(5, None, 1));
     }

@@ -33,6 +33,8 @@ pub struct LoadWarning {
     pub records_processed: Option<i64>,
     /// Rows that the load took away.
     pub rows_deleted: i64,
+    /// Rows of the file that were rejected.
+    pub rows_rejected: i64,
 }
 
 impl LoadWarning {
@@ -42,6 +44,8 @@ impl LoadWarning {
             rows: self.rows_read.unsigned_abs(),
             told: self.records_processed.map(i64::unsigned_abs),
             deleted: self.rows_deleted.unsigned_abs(),
+            rejected: self.rows_rejected.unsigned_abs(),
+            stale: 0, // no words go by it
         });
         match self.loads {
             1 => words,
@@ -63,7 +67,8 @@ pub async fn current(conn: &mut PgConnection) -> Result<Vec<LoadWarning>, Error>
         select distinct on (w.export, w.kind) w.export as "export!", w.kind as "kind!: Doubt",
                count(*) over (partition by w.export, w.kind) as "loads!", w.load_id as "load_id!", w.job_id as "job_id!",
                w.account as "account!", w.program as "program!", w.from_day as "from_day!", w.to_day as "to_day!",
-               w.rows_read as "rows_read!", w.records_processed, w.rows_deleted as "rows_deleted!"
+               w.rows_read as "rows_read!", w.records_processed, w.rows_deleted as "rows_deleted!",
+               w.rows_rejected as "rows_rejected!"
         from impact_mirror.load_warning w
         join impact_mirror.export e on e.name = w.export and e.active
         where w.is_current

@@ -212,7 +212,8 @@ async fn split(context: &Context, job: &Job, cut: &Cut) -> Result<(), store::Err
 
 /// Ends a job whose file is not loaded because of a doubt. Loading it again would bring the same, so it is not tried again.
 async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful) -> Result<(), store::Error> {
-    let setting = format!("exports.{}.{}", job.export, doubt.setting());
+    let setting = doubt.setting().expect("only a setting has a file refused");
+    let setting = format!("exports.{}.{setting}", job.export);
     let message = format!(
         "{doubtful}; nothing was loaded, for {setting} is \"refuse\". `impact-mirror jobs retry {}` asks for it again; set it to \
          \"warn\" before to have it loaded all the same",
@@ -280,6 +281,18 @@ pub(super) fn counts(target: &Target<'_>, report: &mirror::Report) -> Counts {
         rejected: report.rows_rejected,
         outside: report.rows_outside,
         kept_deletions: report.kept_deletions,
+    }
+}
+
+/// What doubts go by.
+pub(super) fn figures(job: &Job, counts: &Counts, rows_per_day: Option<&BTreeMap<NaiveDate, u64>>) -> Figures {
+    let standing: Option<u64> = rows_per_day.filter(|_| counts.kept_deletions).map(|rows| rows.values().sum());
+    Figures {
+        rows: counts.read,
+        told: job.records_processed,
+        deleted: counts.deleted,
+        rejected: counts.rejected,
+        stale: standing.unwrap_or_default().saturating_sub(counts.read - counts.rejected),
     }
 }
 
@@ -353,7 +366,7 @@ async fn load(
     if job.window.len_days() > 1 && is_cut(counts.read, export.max_rows) {
         return Err(Failed::Cut(Cut { rows: counts.read }));
     }
-    let figures = Figures { rows: counts.read, told: job.records_processed, deleted: counts.deleted };
+    let figures = figures(job, &counts, rows_per_day.as_ref());
     let doubts = proof::doubts(figures, export.max_rows);
     if proof::wants_another_fetch(figures) && doubted != Some(file.sha256) {
         let words = doubts.first().map(|doubt| doubt.words(figures)).unwrap_or_default();

@@ -9,12 +9,11 @@ use tokio_util::task::TaskTracker;
 
 use super::leases::heartbeat;
 use super::ledger::Since;
-use super::load::{carried_over, counts, locked_days, target};
+use super::load::{carried_over, counts, figures, locked_days, target};
 use super::outcome::{Failure, settle};
 use super::{Claimed, Context, Pool, Stop};
 use crate::archive;
 use crate::clock::Clock;
-use crate::doubt::Figures;
 use crate::job::{Job, proof};
 use crate::mirror;
 use crate::retry::ErrorKind;
@@ -123,7 +122,7 @@ async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -
     let load_id = store::load::insert(&mut tx, job, &about).await?;
     let report = mirror::reload(&mut tx, &file.path, job.request.format, &target, load_id, started_at).await?;
     let counts = counts(&target, &report);
-    let figures = Figures { rows: counts.read, told: job.records_processed, deleted: counts.deleted };
+    let figures = figures(job, &counts, Some(&report.rows_per_day));
     let carried = carried_over(&mut tx, job, Vec::new(), figures).await?;
     let doubts = proof::all(proof::doubts(figures, export.max_rows), carried);
     let doubts = proof::worth_telling(doubts, &export.on_doubts);

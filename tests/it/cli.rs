@@ -299,11 +299,11 @@ async fn status_has_the_keys_that_scripts_build_on() {
     assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed window_limits warnings no_room"));
     assert_eq!(status["no_room"], Value::Null);
     assert_eq!(keys(&status, &["window_limits"]), words("export account max_window_days why learned_at"));
-    let warning =
-        "export kind loads load_id job_id account program from_day to_day rows_read records_processed rows_deleted";
+    let warning = "export kind loads load_id job_id account program from_day to_day rows_read records_processed rows_deleted rows_rejected";
     assert_eq!(keys(&status, &["warnings"]), words(warning));
     let text = impact_mirror(dir.path(), &["status"]);
-    let told = "! load 1 of actions may lack rows: the file has 100000 rows, just as many as a file may hold";
+    let told =
+        "! the rows of load 1 of actions may not be all: the file has 100000 rows, just as many as a file may hold";
     assert!(stdout(&text).contains(told), "{}", stdout(&text));
     let freshness = "export latest_day loaded_at age promised is_stale missing_cells failed_cells";
     assert_eq!(keys(&status, &["exports"]), words(freshness));
