@@ -205,6 +205,32 @@ pub async fn same_file(conn: &mut PgConnection, job: &Job, file: &File) -> Resul
         }))
 }
 
+/// Gives a load whose file was not read, for it is the same as the last one, its rejected rows: who looks at the newest load
+/// finds them there.
+pub async fn copy_rejected(conn: &mut PgConnection, load_id: i64) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        insert into impact_mirror.rejected_row (load_id, line, column_name, value, reason, raw)
+        select $1, r.line, r.column_name, r.value, r.reason, r.raw
+        from impact_mirror.rejected_row r
+        where r.load_id = (
+            select max(old.id)
+            from impact_mirror.load l
+            join impact_mirror.load old
+                on old.export = l.export and old.account = l.account and old.program = l.program
+                and old.from_day = l.from_day and old.to_day = l.to_day
+                and old.file_sha256 = l.file_sha256 and old.target_hash = l.target_hash and old.id < l.id
+            where l.id = $1
+              and exists (select 1 from impact_mirror.rejected_row o where o.load_id = old.id))
+        "#,
+        load_id,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("copy rejected rows"))?;
+    Ok(())
+}
+
 /// Whether some day of the window still stands as it was left by a file that unexpectedly had no rows.
 pub async fn is_emptied_in_doubt(conn: &mut PgConnection, job: &Job) -> Result<bool, Error> {
     sqlx::query_scalar!(

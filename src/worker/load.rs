@@ -352,6 +352,9 @@ async fn load(
     let load_id = store::load::insert(&mut tx, job, &about).await?;
     let before = same.as_ref().map(|same| same.doubts.clone()).unwrap_or_default();
     let (counts, rows_per_day, written) = if let Some(same) = same {
+        if same.rows_rejected > 0 {
+            store::load::copy_rejected(&mut tx, load_id).await?;
+        }
         (
             Counts { read: same.rows_read, unchanged: same.kept(), rejected: same.rows_rejected, ..Counts::default() },
             None,

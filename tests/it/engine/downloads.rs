@@ -97,6 +97,19 @@ async fn rows_that_are_no_rows_are_kept_aside_and_the_others_load() {
     let reasons = world.query("select distinct reason from impact_mirror.rejected_row").await;
     assert!(reasons.len() > 2 && reasons.iter().all(|reason| !reason.is_empty()), "{reasons:?}");
 
+    // The same file once more: the newest load has the rejected rows too.
+    world.request_refresh_of_all(&settings).await;
+    world.inject(Point::Storage, FaultKind::GarbageRows);
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
+    let newest = world
+        .query(
+            "select concat_ws(' ', rows_inserted = 0 and rows_unchanged > 0, \
+                    rows_rejected = (select count(*) from impact_mirror.rejected_row r where r.load_id = l.id)) \
+             from impact_mirror.load l order by id",
+        )
+        .await;
+    assert_eq!(newest, ["f t", "t t"]);
+
     // Read once more, without the garbage: nothing is rejected, nothing changes.
     world.request_refresh_of_all(&settings).await;
     world.sync(&settings).await;
