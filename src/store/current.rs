@@ -8,7 +8,7 @@ use super::{Error, configured, failed};
 use crate::account::AccountName;
 use crate::column::Partition;
 use crate::config::{Account, Export, Settings};
-use crate::export::Bucket;
+use crate::export::{Bucket, Program};
 
 /// Writes the configuration where the database holds another one. Takes no lock where it holds this one.
 pub async fn sync_if_other(conn: &mut PgConnection, settings: &Settings) -> Result<(), Error> {
@@ -133,7 +133,7 @@ async fn holds_feeds(conn: &mut PgConnection, settings: &Settings) -> Result<boo
     let programs: Vec<Option<serde_json::Value>> = pairs
         .iter()
         .map(|(export, account)| export.programs_on(&settings.accounts[*account]))
-        .map(|programs| programs.map(|programs| programs.iter().map(|program| program.as_str()).collect()))
+        .map(|programs| programs.map(|programs| programs.iter().map(Program::as_str).collect()))
         .collect();
     sqlx::query_scalar!(
         r#"
