@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test bench-load bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny postgres dev-db
+.PHONY: help demo test bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -19,6 +19,12 @@ test: postgres ## formatter, lints and all tests
 
 bench-load: postgres ## a million clicks from HTTP to committed rows, beside `psql \copy`; whole jobs; memory. ARGS="ROWS ROUNDS BIG_MB"
 	cargo bench --locked --bench load -- $(ARGS)
+
+# Nothing is downloaded for it: it uses the tools that are in this Python, and says how to have them.
+PEERS_PYTHON ?= $(firstword $(wildcard target/peers/bin/python3) python3)
+
+bench-peers: postgres ## dlt, Sling and ADBC with the file of bench-load, beside `psql \copy`; those that are installed. ARGS="ROWS ROUNDS"
+	$(PEERS_PYTHON) tests/bench/peers.py $(ARGS)
 
 bench-plan-scale: postgres ## planning for 1,000 accounts with 1,000,000 cells: seconds of each step, memory, entries read
 	cargo bench --locked --bench plan_scale -- $(ARGS)

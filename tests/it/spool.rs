@@ -75,17 +75,14 @@ async fn a_file_without_end_leaves_room_to_others() {
     let spool = Spool::open(disk.path()).unwrap();
     spool.look_for_room().unwrap();
     let mut writer = spool.writer(1, ResultFormat::Csv).await.unwrap();
-    let chunk = vec![b'0'; 64 << 10];
+    let piece = bytes::Bytes::from(vec![b'0'; 4 << 10]);
     let mut written = 0;
     let error = loop {
-<<<<<<< ours
-        match writer.write(vec![b'0'; 64 << 10]).await {
-=======
-        match writer.write(&chunk).await {
->>>>>>> theirs
-            Ok(()) => written += 64 << 10,
+        match writer.write(piece.clone()).await {
+            Ok(()) => written += piece.len() as u64,
             Err(error) => break error,
         }
+        // Some pieces are on their way.
         assert!(written < DISK, "the disk was filled");
     };
     assert!(matches!(error, Error::NoRoom { .. }) && error.kind() == ErrorKind::NoRoom, "{error}");

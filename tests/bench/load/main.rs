@@ -1,10 +1,11 @@
 //! How fast the loader is, beside `psql \copy` of the same file, from the same HTTP server, into the same table.
 //!
-//! `cargo bench --bench load -- [ROWS] [ROUNDS] [BIG_MB]`, or `make bench-load`; 0 rounds leave the comparison out, 0 MB the daemon. The server is that of `DATABASE_URL`, else an
-//! embedded cluster. Each round does every case once, ours and psql's by turns, in a fresh schema; printed are medians and
-//! their ratio. Ours is everything from the first byte asked for to the commit: fetched into the spool, hashed, checked,
-//! loaded. psql's table is like ours, lineage with constant defaults. Then the real binary shows what a whole job costs, how
-//! much memory it takes, and what an identical file does.
+//! `cargo bench --bench load -- [ROWS] [ROUNDS] [BIG_MB]`, or `make bench-load`; 0 rounds leave the comparison out, 0 MB the daemon. `-- write DIR
+//! ROWS` only writes the files, for tests/bench/peers.py. The server is that of `DATABASE_URL`, else an embedded cluster.
+//! Each round does every case once, ours and psql's by turns, in a fresh schema; printed are medians and their ratio. Ours
+//! is everything from the first byte asked for to the commit: fetched into the spool, hashed, checked, loaded. psql's table
+//! is like ours, lineage with constant defaults. Then the real binary shows what a whole job costs, how much memory it
+//! takes, and what an identical file does.
 
 #![expect(clippy::unwrap_used, reason = "a measurement stops at the first thing that goes wrong")]
 
@@ -13,7 +14,7 @@ mod daemon;
 mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -32,7 +33,15 @@ use clicks::COLUMNS;
 
 #[tokio::main]
 async fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [mode, dir, rows, ..] = &arguments[..]
+        && mode == "write"
+    {
+        std::fs::create_dir_all(dir).unwrap();
+        write_files(Path::new(dir), rows.parse().unwrap());
+        return;
+    }
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u64>().ok());
     let rows = numbers.next().unwrap_or(1_000_000);
     let rounds = numbers.next().unwrap_or(5);
     let big_mb = numbers.next().unwrap_or(2000);
@@ -61,12 +70,18 @@ struct Times {
     wal_mb: f64,
 }
 
+/// The same clicks in three files: the first, and two in which some payouts differ from it, 1 and 10 of a hundred.
+fn write_files(dir: &Path, rows: u64) -> [PathBuf; 3] {
+    [0, 1, 10].map(|percent| {
+        let file = dir.join(format!("clicks-{percent}.csv"));
+        clicks::write(&file, rows, percent);
+        file
+    })
+}
+
 async fn compare(server: &str, rows: u64, rounds: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let files = ["0", "1", "10"].map(|percent| dir.path().join(format!("clicks-{percent}.csv")));
-    for (file, percent) in files.iter().zip([0, 1, 10]) {
-        clicks::write(file, rows, percent);
-    }
+    let files = write_files(dir.path(), rows);
     let http = files::serve(dir.path()).await;
     println!(
         "{rows} rows, {} columns, {} MB, {rounds} rounds",
