@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
-use crate::plan::{AccountState, Because, Draft, Feed, Forecast, Plan, draft, forecast};
+use crate::plan::{AccountState, Because, Draft, Feed, Forecast, Plan, Wanted, draft, forecast};
 use crate::pulse::Pulse;
 use crate::store;
 use crate::store::configured::Ticks;
@@ -106,11 +106,22 @@ impl Planner {
                 };
             }
             let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
-            let known = store::remote::replayable(conn, &drafts).await?;
-            let none = HashMap::new();
+            let mut known = store::remote::replayable(conn, &drafts).await?;
+            let mut planned: HashMap<AccountName, Vec<Wanted>> = HashMap::new();
+            for job in store::job::planned(conn, chunk).await? {
+                planned.entry(job.account.clone()).or_default().push(job);
+            }
             for state in states {
-                let known = known.get(&state.account).unwrap_or(&none);
-                forecasts.push(forecast(state, known, now, HORIZON));
+                let planned = planned.remove(&state.account).unwrap_or_default();
+                let mut known = known.remove(&state.account).unwrap_or_default();
+                // How a planned job is to be ordered was decided when it was planned.
+                for job in &planned {
+                    match &job.replay_of {
+                        Some(id) => known.insert(job.request.clone(), id.clone()),
+                        None => known.remove(&job.request),
+                    };
+                }
+                forecasts.push(forecast(state, planned, &known, now, HORIZON));
             }
         }
         Ok((forecasts, now))
@@ -151,6 +162,7 @@ impl Planner {
         store::coverage::lock_planning(&mut tx).await?;
         store::coverage::drop_answered(&mut tx).await?;
         store::window_limit::end_trials(&mut tx).await?;
+        store::order::call_off_what_was_asked_for(&mut tx, &self.holder).await?;
         let now = store::coverage::database_now(&mut tx).await?;
         let ticks = self.ticks(now);
         let mut pass = Pass::default();
@@ -161,9 +173,11 @@ impl Planner {
             let mut known = store::remote::replayable(&mut tx, &drafts).await?;
             let mut calls = Vec::new();
             for draft in drafts {
-                let known = known.remove(&draft.account).unwrap_or_default();
+                let account = draft.account.clone();
+                let known = known.remove(&account).unwrap_or_default();
                 let mut plan = draft.spend(&known, now);
                 pass.add(&plan);
+                store::order::call_off(&mut tx, &account, &plan.called_off, &self.holder).await?;
                 calls.append(&mut plan.calls);
             }
             store::job::insert_planned(&mut tx, &calls, &self.holder).await?;

@@ -75,6 +75,44 @@ pub async fn insert_planned(conn: &mut PgConnection, wanted: &[Wanted], holder: 
     Ok(())
 }
 
+/// The planned jobs of some accounts, most wanted first, as they were wanted.
+pub async fn planned(conn: &mut PgConnection, accounts: &[AccountName]) -> Result<Vec<Wanted>, Error> {
+    let accounts: Vec<String> = accounts.iter().map(|account| account.as_str().to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select id, export as "export: ExportName", account as "account: AccountName", from_day, to_day,
+               reason as "reason: Reason", priority, bucket as "bucket: Bucket", request as "request: Json<ExportRequest>",
+               replay_of, wanted_after
+        from impact_mirror.job
+        where state = 'planned' and account = any($1)
+        order by priority, id
+        "#,
+        &accounts,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read the planned jobs"))?;
+    let wanted = rows.into_iter().map(|row| {
+        let window = Window::new(row.from_day, row.to_day)
+            .ok_or_else(|| Error::Corrupt { table: "job", problem: format!("job {} ends before it begins", row.id) })?;
+        Ok(Wanted {
+            export: row.export,
+            account: row.account,
+            window,
+            reason: row.reason,
+            priority: row.priority,
+            bucket: row.bucket,
+            request: row.request.0,
+            replay_of: row.replay_of,
+            cost: 1,
+            wanted_after: row.wanted_after,
+            expected_at: None,
+            because: None,
+        })
+    });
+    wanted.collect()
+}
+
 /// The steps whose jobs are claimed as they stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
