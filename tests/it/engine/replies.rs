@@ -32,6 +32,22 @@ async fn an_old_run_that_answers_an_order_is_replayed_before_it_is_loaded() {
 }
 
 #[tokio::test]
+async fn an_old_run_is_told_by_our_clock_where_impact_com_does_not_say_what_its_own_shows() {
+    let world = World::new().await;
+    world.sandbox.set_behaviour("date_header=empty").unwrap();
+    world.pass_days(-3);
+    let settings = world.settings(&(actions(6) + "include_today = false\n"));
+    world.sync(&settings).await;
+    world.pass_days(3);
+    world.execute(FORGET).await;
+    world.request_refresh_of_all(&settings).await;
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
+    assert_eq!(world.value("select count(*)::text from impact_mirror.load where job_id = 2").await, "1");
+    assert_eq!(world.value("select replays::text from impact_mirror.job where id = 2").await, "1");
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
 async fn a_run_that_is_new_enough_is_loaded_without_another() {
     let world = World::new().await;
     let settings = world.settings(&(actions(4) + "include_today = false\n"));
