@@ -195,7 +195,7 @@ pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resum
         r#"
         select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",
                program as "program: Program", from_day, to_day, reason as "reason: Reason", bucket as "bucket: Bucket",
-               request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, remote_done_at,
+               request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, adopted, remote_done_at,
                replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed, reload_of
         from impact_mirror.job
         where id = $1
@@ -222,6 +222,7 @@ pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resum
         wanted_after: row.wanted_after,
         replay_of: row.replay_of,
         remote_job_id: row.remote_job_id,
+        adopted: row.adopted,
         remote_done_at: row.remote_done_at,
         replays: count(row.replays),
         resubmits: count(row.resubmits),

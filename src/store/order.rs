@@ -159,7 +159,7 @@ async fn take(
         with claimed as (
             update impact_mirror.job
             set state = 'submitting', submitted_at = $4, submitted_remote_at = null, remote_done_at = null, as_of = null,
-                remote_job_id = null, attempts = attempts + 1, error_kind = null, error_message = null,
+                remote_job_id = null, adopted = false, attempts = attempts + 1, error_kind = null, error_message = null,
                 lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
             where id = $1 and state = 'planned'
             returning id, lease_token

@@ -33,6 +33,7 @@ fn job() -> Job {
         wanted_after: at("2026-05-02T04:00:00Z"),
         replay_of: None,
         remote_job_id: Some("r1".to_owned()),
+        adopted: false,
         remote_done_at: None,
         replays: 0,
         resubmits: 0,
