@@ -275,8 +275,8 @@ async fn fully_planned() -> (World, Settings, impact_mirror::scheduler::Planner)
     let planner = engine.planner().clone();
     engine.stop(std::time::Duration::from_secs(5)).await;
     world.execute("update impact_mirror.export_account set last_tick_at = now()").await;
-    let planned = planner.pass().await.unwrap().planned;
-    assert!(ALL_OR_ALL_BUT_ONE.contains(&planned), "{planned}");
+    let jobs = planner.pass().await.unwrap().planned;
+    assert!(ALL_OR_ALL_BUT_ONE.contains(&jobs), "{jobs}");
     (world, settings, planner)
 }
 
