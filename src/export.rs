@@ -316,6 +316,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// In the order of worth.
+    pub const ALL: [Self; 4] = [Self::Manual, Self::Fresh, Self::Refresh, Self::Backfill];
+
     /// The word in tables and messages.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -14,6 +14,8 @@ const ERROR_PATIENCE: TimeDelta = TimeDelta::minutes(90);
 const ERROR_POLL: TimeDelta = TimeDelta::minutes(2);
 /// Whole seconds in `CreatedDate` and `Date`, and a little for the way (design §10).
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
+/// Where an answer says no `Date`, our clock stands for impact.com's: the two may be this far apart.
+const CLOCKS_APART: TimeDelta = TimeDelta::hours(1);
 /// Stale reads after a Replay are normal for a while (impact-api §9, 42); by then a job that did not move was not replayed.
 const STALE_READS: u32 = 2;
 /// The longest a request of ours can be under way before it reaches impact.com.
@@ -198,9 +200,10 @@ fn after_completion(job: &Job, seen: &Seen, submitted_at: DateTime<Utc>) -> Afte
     if !is_deduplicated(job, seen) {
         return AfterPoll::Ready { as_of: job.as_of.unwrap_or(submitted_at), completed_at: seen.done_at };
     }
-    // An earlier run answered. Its rows are as new as its beginning; how long before our order that was, only one clock
-    // can tell: theirs.
-    let age = job.submitted_remote_at.zip(seen.started_at.or(seen.created_at)).map(|(ordered, began)| ordered - began);
+    // An earlier run answered. Its rows are as new as its beginning; how long before our order that was, one clock alone
+    // can tell for sure: theirs. Where they did not say what it shows, ours has to do.
+    let ordered_at = job.submitted_remote_at.unwrap_or(submitted_at);
+    let age = seen.started_at.or(seen.created_at).map(|began| ordered_at - began);
     let run_at = submitted_at - age.unwrap_or_default().max(TimeDelta::zero());
     if run_at >= job.wanted_after {
         AfterPoll::Ready { as_of: run_at, completed_at: seen.done_at }
@@ -216,11 +219,12 @@ fn after_completion(job: &Job, seen: &Seen, submitted_at: DateTime<Utc>) -> Afte
 
 /// Whether the order was answered with a remote job from before it (impact-api §3.4).
 pub fn is_deduplicated(job: &Job, seen: &Seen) -> bool {
-    let is_replayed = job.replay_of.is_some();
-    match (seen.created_at, job.submitted_remote_at) {
-        (Some(created_at), Some(ordered_at)) if !is_replayed => created_at < ordered_at - CLOCK_TOLERANCE,
-        (Some(_) | None, Some(_) | None) => false,
-    }
+    let ordered_after = match (job.submitted_remote_at, job.submitted_at) {
+        (Some(ordered_at), _) => ordered_at - CLOCK_TOLERANCE,
+        (None, Some(ordered_at)) => ordered_at - CLOCKS_APART,
+        (None, None) => return false,
+    };
+    job.replay_of.is_none() && seen.created_at.is_some_and(|created_at| created_at < ordered_after)
 }
 
 /// What a failed call or file leads to, in any state.

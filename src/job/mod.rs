@@ -58,6 +58,8 @@ pub struct Job {
     pub replay_of: Option<String>,
     /// The remote job it follows.
     pub remote_job_id: Option<String>,
+    /// Whether that was found in the list after the reply to a submission was lost: it may be the order of somebody else.
+    pub adopted: bool,
     /// The completion read before a replay.
     pub remote_done_at: Option<DateTime<Utc>>,
     /// Replays made because the remote job died, was too old or its result was gone.

@@ -22,8 +22,10 @@ pub struct BudgetState {
     pub limit: u32,
     /// How long a charge counts.
     pub window: TimeDelta,
-    /// The charges that still count. Planned jobs stand here too.
+    /// The charges that still count.
     pub charges: Vec<Spent>,
+    /// What the planned jobs are for that will be charged. They count like charges, but make way for what is wanted more.
+    pub planned: Vec<Reason>,
     /// Closed by a 429 until then.
     pub closed_until: Option<DateTime<Utc>>,
     /// What the response headers leave, where that is less than our own count does.
@@ -73,6 +75,10 @@ pub(super) struct Purse {
     next_room_at: Option<DateTime<Utc>>,
     refresh: Share,
     backfill: Share,
+    /// Planned jobs that can make way, by class.
+    planned: [u32; 4],
+    /// Those that do, by class.
+    called_off: [u32; 4],
     /// The calls a day that each class can count on for long: any class, refreshes, backfill.
     steady: [u32; 3],
     refused: [u32; 4],
@@ -119,7 +125,9 @@ pub(super) struct Refusal {
 impl Purse {
     pub fn new(state: &BudgetState, demand: &Demand, waiting: Waiting, now: DateTime<Utc>) -> Self {
         let limit = state.limit;
-        let counting = || state.charges.iter().filter(|spent| spent.at + state.window > now);
+        let planned = state.planned.iter().map(|reason| Spent { at: now, reason: Some(*reason) });
+        let charges = || state.charges.iter().copied().chain(planned.clone());
+        let counting = || charges().filter(|spent| spent.at + state.window > now);
         let mut frees: Vec<DateTime<Utc>> = counting().map(|spent| spent.at + state.window).collect();
         frees.sort_unstable();
         let closed_until = state.closed_until.filter(|until| *until > now);
@@ -140,6 +148,7 @@ impl Purse {
             spare: spare(limit, &frees, demand, at_most, now + state.window),
         };
         let above_backfill = demand.above_backfill();
+        let planned = Reason::ALL.map(|reason| count(state.planned.iter().filter(|one| **one == reason).count()));
         Self {
             limit,
             window: state.window,
@@ -153,6 +162,8 @@ impl Purse {
                 steady(Reason::Refresh, limit, demand.fresh.len()),
                 steady(Reason::Backfill, limit, above_backfill.len()),
             ],
+            planned,
+            called_off: [0; 4],
             refused: [0; 4],
         }
     }
@@ -169,10 +180,27 @@ impl Purse {
             Reason::Refresh => self.room > self.backfill.reserved() && self.refresh.may_take(),
             Reason::Backfill => self.room > 0 && self.backfill.may_take(),
         };
-        if !is_allowed {
+        if !is_allowed && (cost == 0 || !self.call_off_for(reason)) {
             let because = if self.room == 0 { Because::Quota } else { Because::Share };
             return Err(Refusal { because, expected_at: self.turn(reason) });
         }
+        self.take(reason);
+        Ok(())
+    }
+
+    /// Takes one call out for a job that was planned before: the shares were asked then. Says whether there is room.
+    pub fn grant(&mut self, reason: Reason, cost: u32) -> bool {
+        if cost == 0 {
+            return !self.is_closed;
+        }
+        let has_room = self.room > 0;
+        if has_room {
+            self.take(reason);
+        }
+        has_room
+    }
+
+    fn take(&mut self, reason: Reason) {
         self.room -= 1;
         self.refresh.spare -= 1;
         self.backfill.spare -= 1;
@@ -181,7 +209,41 @@ impl Purse {
             Reason::Refresh => self.refresh.take(),
             Reason::Backfill => self.backfill.take(),
         }
-        Ok(())
+    }
+
+    /// Lets a planned job of the least wanted class make way for a call of `reason`. Only work that cannot wait has that
+    /// done, and a fresh day leaves the classes their minimum.
+    fn call_off_for(&mut self, reason: Reason) -> bool {
+        let may_go = |class: Reason, share: &Share| match reason {
+            Reason::Manual => self.planned[class as usize] > 0,
+            Reason::Fresh => self.planned[class as usize] > 0 && share.counting > share.guaranteed,
+            Reason::Refresh | Reason::Backfill => false,
+        };
+        let class = if may_go(Reason::Backfill, &self.backfill) {
+            Reason::Backfill
+        } else if may_go(Reason::Refresh, &self.refresh) {
+            Reason::Refresh
+        } else if reason == Reason::Manual && self.planned[Reason::Fresh as usize] > 0 {
+            Reason::Fresh
+        } else {
+            return false;
+        };
+        self.planned[class as usize] -= 1;
+        self.called_off[class as usize] += 1;
+        self.room += 1;
+        self.refresh.spare += 1;
+        self.backfill.spare += 1;
+        match class {
+            Reason::Manual | Reason::Fresh => {}
+            Reason::Refresh => self.refresh.give_back(),
+            Reason::Backfill => self.backfill.give_back(),
+        }
+        true
+    }
+
+    /// How many planned jobs of each class make way for what was spent.
+    pub fn called_off(&self) -> impl Iterator<Item = (Reason, u32)> {
+        Reason::ALL.into_iter().zip(self.called_off).filter(|(_, jobs)| *jobs > 0)
     }
 
     /// Of a limit of two, one call is left for fresh days even where both minimums want one.
@@ -214,6 +276,11 @@ impl Share {
     fn take(&mut self) {
         self.counting += 1;
         self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    fn give_back(&mut self) {
+        self.counting = self.counting.saturating_sub(1);
+        self.waiting += 1;
     }
 }
 

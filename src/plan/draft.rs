@@ -144,6 +144,9 @@ impl Draft {
                 }
             }
         }
+        for (bucket, purse) in &purses {
+            plan.called_off.extend(purse.called_off().map(|(reason, jobs)| ((*bucket, reason), jobs)));
+        }
         plan
     }
 

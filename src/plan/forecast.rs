@@ -11,7 +11,7 @@ use super::cells::next_refresh_at;
 use super::demand::Demand;
 use super::draft::{Drafted, FeedDraft, draft_feed};
 use super::wanted::{Because, Wanted};
-use super::{AccountState, Cell, FeedState, is_complete, worth};
+use super::{AccountState, Cell, Feed, FeedState, is_complete, worth};
 use crate::account::AccountName;
 use crate::clock::{day_end, day_in};
 use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
@@ -42,6 +42,8 @@ pub struct BackfillEnd {
     pub calls_left: usize,
     /// The calls a day that its bucket leaves for backfill, for all exports that share it.
     pub calls_per_day: u32,
+    /// How many exports share it, this one included: those of the account with windows never read in the same bucket.
+    pub shared_by: usize,
     /// In the account's zone; `None` for never: paused, no quota, or more is added each day than read.
     pub done_on: Option<NaiveDate>,
 }
@@ -63,16 +65,17 @@ pub struct Late {
     pub expected_at: Option<DateTime<Utc>>,
 }
 
-/// Goes through the time from `now` to the horizon.
+/// Goes through the time from `now` to the horizon. `planned` are the account's planned jobs, which nobody has ordered yet.
 #[expect(clippy::implicit_hasher, reason = "there is one caller, and it has no hasher of its own")]
 pub fn forecast(
     state: AccountState,
+    planned: Vec<Wanted>,
     known: &HashMap<ExportRequest, String>,
     now: DateTime<Utc>,
     horizon: TimeDelta,
 ) -> Forecast {
     let until = now + horizon;
-    let mut world = World::new(state, known, now, until);
+    let mut world = World::new(state, planned, known, now, until);
     let end = world.run(until);
     Forecast { backfills: world.backfill_ends(&end), late: world.late(&end), calls: world.calls, waiting: end }
 }
@@ -87,7 +90,11 @@ struct World<'a> {
     feeds: Vec<Drafts>,
     /// What waits, by bucket and class.
     queues: BTreeMap<(Bucket, Reason), BTreeMap<Place, Drafted>>,
+    /// Planned jobs that re-read or fill up: what the budget gave them, they take before others of their class.
+    planned: BTreeMap<Bucket, BTreeMap<Place, Drafted>>,
     paused: Vec<Wanted>,
+    /// Planned jobs that are paused.
+    held: Vec<Wanted>,
     moments: BTreeSet<DateTime<Utc>>,
     calls: Vec<Wanted>,
     /// Backfill windows at the start, by export.
@@ -125,15 +132,26 @@ struct Steady {
 impl<'a> World<'a> {
     fn new(
         mut state: AccountState,
+        planned: Vec<Wanted>,
         known: &'a HashMap<ExportRequest, String>,
         now: DateTime<Utc>,
         until: DateTime<Utc>,
     ) -> Self {
+        let is_planned = |feed: &FeedState, day: NaiveDate| {
+            planned.iter().any(|one| is_of(&feed.feed, one) && one.window.contains(day))
+        };
         for feed in &mut state.feeds {
-            // What is under way will be loaded soon.
-            for day in std::mem::take(&mut feed.open) {
+            // What is under way will be loaded soon; what is planned waits for its turn.
+            let (still_planned, under_way) =
+                std::mem::take(&mut feed.open).into_iter().partition(|day| is_planned(feed, *day));
+            feed.open = still_planned;
+            let under_way: BTreeSet<NaiveDate> = under_way;
+            for day in under_way {
                 load(feed, Window::day(day), now);
             }
+        }
+        for budget in state.budgets.values_mut() {
+            budget.planned.clear();
         }
         let mut moments = BTreeSet::from([now]);
         for budget in state.budgets.values() {
@@ -149,27 +167,58 @@ impl<'a> World<'a> {
             known,
             ordered: HashSet::new(),
             queues: BTreeMap::new(),
+            planned: BTreeMap::new(),
             paused: Vec::new(),
+            held: Vec::new(),
             moments,
             calls: Vec::new(),
             backfill: BTreeMap::new(),
             steady: BTreeMap::new(),
             newest: Vec::new(),
         };
+        for one in planned {
+            world.take_over(one, now);
+        }
         for index in 0..world.state.feeds.len() {
             world.look_at(index, now);
             world.newest.extend(newest(&world.state.feeds[index], index, now, until));
         }
-        for one in world.queues.values().flat_map(BTreeMap::values).map(|one| &one.wanted).chain(&world.paused) {
+        let queues = world.queues.values().chain(world.planned.values()).flat_map(BTreeMap::values);
+        for one in queues.map(|one| &one.wanted).chain(&world.paused).chain(&world.held) {
             if one.reason == Reason::Backfill {
                 *world.backfill.entry(one.export.clone()).or_default() += 1;
             }
         }
-        world.find_steady(now);
         world
     }
 
+    /// Puts a planned job where it waits for its turn.
+    fn take_over(&mut self, mut job: Wanted, now: DateTime<Utc>) {
+        let Some(index) = self.state.feeds.iter().position(|feed| is_of(&feed.feed, &job)) else {
+            // Of an export that is not looked at, but of the same budget.
+            if let Some(budget) = self.state.budgets.get_mut(&job.bucket) {
+                budget.charges.push(Spent { at: now, reason: Some(job.reason) });
+                self.moments.insert(now + budget.window);
+            }
+            return;
+        };
+        if let Some(why) = &self.state.feeds[index].paused {
+            job.because = Some(Because::Paused(why.clone()));
+            self.held.push(job);
+            return;
+        }
+        let queue = match job.reason {
+            Reason::Manual | Reason::Fresh => self.queues.entry((job.bucket, job.reason)).or_default(),
+            Reason::Refresh | Reason::Backfill => self.planned.entry(job.bucket).or_default(),
+        };
+        queue.insert(place(&job, index), Drafted { wanted: job, was_tried: true });
+    }
+
+    /// What the classes have day by day from `now` on, once what was loaded by then wants to be read again.
     fn find_steady(&mut self, now: DateTime<Utc>) {
+        for (state, drafts) in self.state.feeds.iter().zip(&mut self.feeds) {
+            drafts.demand = draft_feed(state, now).demand;
+        }
         for (bucket, budget) in &self.state.budgets {
             let demand = self.demand(*bucket);
             let purse = Purse::new(budget, &demand, Waiting::default(), now);
@@ -218,7 +267,7 @@ impl<'a> World<'a> {
             }
             let wanted = &one.wanted;
             let queue = (wanted.bucket, wanted.reason);
-            let place = (wanted.priority, Reverse(wanted.window.to()), index, wanted.window.from());
+            let place = place(wanted, index);
             drafts.places.push((queue, place));
             self.queues.entry(queue).or_default().insert(place, one);
         }
@@ -241,11 +290,15 @@ impl<'a> World<'a> {
                 self.spend(bucket, at);
             }
         }
+        self.find_steady(until);
         self.rest(until)
     }
 
     fn waiting(&self, bucket: Bucket, reason: Reason) -> u32 {
-        self.queues.get(&(bucket, reason)).map_or(0, |queue| u32::try_from(queue.len()).unwrap_or(u32::MAX))
+        let planned = self.planned.get(&bucket).into_iter().flat_map(BTreeMap::values);
+        let planned = planned.filter(|one| one.wanted.reason == reason).count();
+        let drafted = self.queues.get(&(bucket, reason)).map_or(0, BTreeMap::len);
+        u32::try_from(planned + drafted).unwrap_or(u32::MAX)
     }
 
     fn purse(&self, bucket: Bucket, at: DateTime<Utc>) -> Option<Purse> {
@@ -262,11 +315,14 @@ impl<'a> World<'a> {
     }
 
     fn spend(&mut self, bucket: Bucket, at: DateTime<Utc>) {
-        if REASONS.iter().all(|reason| self.waiting(bucket, *reason) == 0) {
+        if Reason::ALL.iter().all(|reason| self.waiting(bucket, *reason) == 0) {
             return;
         }
         let Some(mut purse) = self.purse(bucket, at) else { return };
-        for reason in REASONS {
+        for reason in Reason::ALL {
+            if reason == Reason::Refresh {
+                self.spend_on_planned(&mut purse, bucket, at);
+            }
             while let Some(mut entry) = self.queues.get_mut(&(bucket, reason)).and_then(BTreeMap::first_entry) {
                 let wanted = &mut entry.get_mut().wanted;
                 // The id of a remote job that is still to come does not matter: it can be replayed.
@@ -285,6 +341,24 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Planned jobs go by their priority as far as there is room; their days are wanted again some time after.
+    fn spend_on_planned(&mut self, purse: &mut Purse, bucket: Bucket, at: DateTime<Utc>) {
+        let mut read = BTreeSet::new();
+        while let Some(mut entry) = self.planned.get_mut(&bucket).and_then(BTreeMap::first_entry) {
+            let wanted = &mut entry.get_mut().wanted;
+            wanted.cost = self.state.budgets.get(&bucket).map_or(1, |budget| budget.cost(wanted.action()));
+            if !purse.grant(wanted.reason, wanted.cost) {
+                break;
+            }
+            let (place, one) = entry.remove_entry();
+            self.call(place.2, one.wanted, at);
+            read.insert(place.2);
+        }
+        for index in read {
+            self.look_at(index, at);
+        }
+    }
+
     fn call(&mut self, index: usize, mut wanted: Wanted, at: DateTime<Utc>) {
         self.ordered.insert(wanted.request.clone());
         wanted.because = None;
@@ -294,6 +368,7 @@ impl<'a> World<'a> {
             self.moments.insert(at + budget.window);
         }
         load(&mut self.state.feeds[index], wanted.window, at);
+        self.state.feeds[index].open.retain(|day| !wanted.window.contains(*day));
         for one in self.newest.iter_mut().filter(|one| one.feed == index && wanted.window.contains(one.day)) {
             if is_complete(self.state.feeds[index].feed.time_zone, one.day, at) {
                 one.read_at.get_or_insert(at);
@@ -305,6 +380,12 @@ impl<'a> World<'a> {
     /// What waits at the end, most wanted first, each with its turn at the steady rate of its class.
     fn rest(&mut self, until: DateTime<Utc>) -> Vec<Wanted> {
         let mut rest = std::mem::take(&mut self.paused);
+        rest.append(&mut self.held);
+        for (bucket, planned) in std::mem::take(&mut self.planned) {
+            for (place, one) in planned {
+                self.queues.entry((bucket, one.wanted.reason)).or_default().insert(place, one);
+            }
+        }
         for ((bucket, reason), queue) in std::mem::take(&mut self.queues) {
             let steady = self.steady.get(&bucket).copied().unwrap_or_default();
             let window = bucket.window();
@@ -332,6 +413,9 @@ impl<'a> World<'a> {
         let end = |(export, calls_left): (&ExportName, &usize)| {
             let feed = self.state.feeds.iter().find(|feed| feed.feed.export == *export)?;
             let bucket = feed.feed.source.bucket();
+            let shares = |other: &&ExportName| {
+                self.state.feeds.iter().any(|feed| feed.feed.export == **other && feed.feed.source.bucket() == bucket)
+            };
             let is_ours = |one: &&Wanted| one.export == *export && one.reason == Reason::Backfill;
             let last_call = self.calls.iter().filter(is_ours).filter_map(|one| one.expected_at).max();
             let done_at = rest
@@ -346,6 +430,7 @@ impl<'a> World<'a> {
                 bucket,
                 calls_left: *calls_left,
                 calls_per_day: self.steady.get(&bucket).map_or(0, |steady| steady.backfill),
+                shared_by: self.backfill.keys().filter(shares).count(),
                 done_on: done_at.map(|at| day_in(feed.feed.time_zone, at)),
             })
         };
@@ -378,6 +463,15 @@ impl<'a> World<'a> {
     }
 }
 
+fn place(wanted: &Wanted, feed: usize) -> Place {
+    (wanted.priority, Reverse(wanted.window.to()), feed, wanted.window.from())
+}
+
+/// Whether a window is one of this feed's.
+fn is_of(feed: &Feed, wanted: &Wanted) -> bool {
+    wanted.export == feed.export && wanted.request.program == feed.program
+}
+
 fn newest(state: &FeedState, feed: usize, now: DateTime<Utc>, until: DateTime<Utc>) -> impl Iterator<Item = Newest> {
     let zone = state.feed.time_zone;
     let is_read = move |day: NaiveDate| {
@@ -402,6 +496,3 @@ fn load(state: &mut FeedState, window: Window, at: DateTime<Utc>) {
     });
     state.cells.splice(from..to, cells);
 }
-
-/// In the order of worth.
-const REASONS: [Reason; 4] = [Reason::Manual, Reason::Fresh, Reason::Refresh, Reason::Backfill];

@@ -61,6 +61,7 @@ fn account(feeds: Vec<FeedState>, limit: u32) -> AccountState {
         limit,
         window: TimeDelta::hours(24),
         charges: Vec::new(),
+        planned: Vec::new(),
         closed_until: None,
         at_most: None,
         replay_cost: 1,

@@ -1,6 +1,7 @@
 //! The words of a plan: the windows that are wanted, and why some of them wait.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
@@ -96,6 +97,8 @@ pub struct Plan {
     pub calls: Vec<Wanted>,
     /// Windows that wait, most wanted first.
     pub waiting: Vec<Wanted>,
+    /// How many planned jobs make way for the calls: the least wanted of a bucket and class.
+    pub called_off: BTreeMap<(Bucket, Reason), u32>,
     /// When planning again can change something by itself: a bucket frees up, a failed cell is due again.
     pub wake_at: Option<DateTime<Utc>>,
 }

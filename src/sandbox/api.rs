@@ -273,8 +273,13 @@ fn stall_file(mut reply: Reply, fault: Option<FaultKind>) -> Reply {
     reply
 }
 
-/// The server's own `Date` is that of the sandbox clock, for clients that compare job dates with it.
+/// The server's own `Date` is that of the sandbox clock, for clients that compare job dates with it. Without any, the
+/// server would put its own clock's there.
 fn with_date(world: &World, mut response: Response<Body>) -> Response<Body> {
+    if world.behaviours().is("date_header", "empty") {
+        response.headers_mut().insert(header::DATE, HeaderValue::from_static(""));
+        return response;
+    }
     let date = world.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let Ok(date) = HeaderValue::from_str(&date) {
         response.headers_mut().insert(header::DATE, date);

@@ -49,6 +49,7 @@ static ALL: &[Behaviour] = &[
     behaviour("agency_lists", &["bare", "wrapped"], "the shape of lists on Agency"),
     behaviour("job_list", &["paged", "unpaged", "pages_of_two"], "whether the job list has pages; two jobs make many"),
     behaviour("job_values", &["strings", "native"], "numbers and booleans of a job"),
+    behaviour("date_header", &["yes", "empty"], "whether answers say in Date what impact.com's clock shows"),
     behaviour("unset_dates", &["persona", "mix"], "unset dates of a job: null on Brand, empty text elsewhere"),
     behaviour("filter_zone", &["account", "utc"], "the zone of date filters"),
     behaviour("end_date", &["inclusive", "exclusive"], "whether END_DATE belongs to the window"),

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::{ExportName, ExportRequest};
-use crate::plan::{AccountState, Because, Draft, Feed, Forecast, Plan, draft, forecast};
+use crate::plan::{AccountState, Because, Draft, Feed, Forecast, Plan, Wanted, draft, forecast};
 use crate::pulse::Pulse;
 use crate::store;
 use crate::store::configured::Ticks;
@@ -95,14 +95,23 @@ impl Pass {
 pub struct Outlook {
     /// The moment.
     pub now: DateTime<Utc>,
-    accounts: Vec<(AccountState, HashMap<ExportRequest, String>)>,
+    accounts: Vec<Known>,
+}
+
+/// What is known of one account.
+#[derive(Debug)]
+struct Known {
+    state: AccountState,
+    planned: Vec<Wanted>,
+    replayable: HashMap<ExportRequest, String>,
 }
 
 impl Outlook {
     /// Goes through the next 24 hours of every account, as a daemon that runs from now on would.
     pub fn forecasts(self) -> Vec<Forecast> {
         let now = self.now;
-        self.accounts.into_iter().map(|(state, known)| forecast(state, &known, now, HORIZON)).collect()
+        let forecasts = self.accounts.into_iter();
+        forecasts.map(|known| forecast(known.state, known.planned, &known.replayable, now, HORIZON)).collect()
     }
 }
 
@@ -123,10 +132,22 @@ impl Planner {
             }
             let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
             let mut known = store::remote::replayable(conn, &drafts).await?;
-            accounts.extend(states.into_iter().map(|state| {
-                let known = known.remove(&state.account).unwrap_or_default();
-                (state, known)
-            }));
+            let mut planned: HashMap<AccountName, Vec<Wanted>> = HashMap::new();
+            for job in store::job::planned(conn, chunk).await? {
+                planned.entry(job.account.clone()).or_default().push(job);
+            }
+            for state in states {
+                let planned = planned.remove(&state.account).unwrap_or_default();
+                let mut known = known.remove(&state.account).unwrap_or_default();
+                // How a planned job is to be ordered was decided when it was planned.
+                for job in &planned {
+                    match &job.replay_of {
+                        Some(id) => known.insert(job.request.clone(), id.clone()),
+                        None => known.remove(&job.request),
+                    };
+                }
+                accounts.push(Known { state, planned, replayable: known });
+            }
         }
         Ok(Outlook { now, accounts })
     }
@@ -166,6 +187,7 @@ impl Planner {
         store::coverage::lock_planning(&mut tx).await?;
         store::coverage::drop_answered(&mut tx).await?;
         store::window_limit::end_trials(&mut tx).await?;
+        store::order::call_off_what_was_asked_for(&mut tx, &self.holder).await?;
         let now = store::coverage::database_now(&mut tx).await?;
         let ticks = self.ticks(now);
         let mut pass = Pass::default();
@@ -176,9 +198,11 @@ impl Planner {
             let mut known = store::remote::replayable(&mut tx, &drafts).await?;
             let mut calls = Vec::new();
             for draft in drafts {
-                let known = known.remove(&draft.account).unwrap_or_default();
+                let account = draft.account.clone();
+                let known = known.remove(&account).unwrap_or_default();
                 let mut plan = draft.spend(&known, now);
                 pass.add(&plan);
+                store::order::call_off(&mut tx, &account, &plan.called_off, &self.holder).await?;
                 calls.append(&mut plan.calls);
             }
             store::job::insert_planned(&mut tx, &calls, &self.holder).await?;

@@ -86,6 +86,44 @@ pub async fn insert_planned(conn: &mut PgConnection, wanted: &[Wanted], holder: 
     Ok(())
 }
 
+/// The planned jobs of some accounts, most wanted first, as they were wanted.
+pub async fn planned(conn: &mut PgConnection, accounts: &[AccountName]) -> Result<Vec<Wanted>, Error> {
+    let accounts: Vec<String> = accounts.iter().map(|account| account.as_str().to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select id, export as "export: ExportName", account as "account: AccountName", from_day, to_day,
+               reason as "reason: Reason", priority, bucket as "bucket: Bucket", request as "request: Json<ExportRequest>",
+               replay_of, wanted_after
+        from impact_mirror.job
+        where state = 'planned' and account = any($1)
+        order by priority, id
+        "#,
+        &accounts,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read the planned jobs"))?;
+    let wanted = rows.into_iter().map(|row| {
+        let window = Window::new(row.from_day, row.to_day)
+            .ok_or_else(|| Error::Corrupt { table: "job", problem: format!("job {} ends before it begins", row.id) })?;
+        Ok(Wanted {
+            export: row.export,
+            account: row.account,
+            window,
+            reason: row.reason,
+            priority: row.priority,
+            bucket: row.bucket,
+            request: row.request.0,
+            replay_of: row.replay_of,
+            cost: 1,
+            wanted_after: row.wanted_after,
+            expected_at: None,
+            because: None,
+        })
+    });
+    wanted.collect()
+}
+
 /// The steps whose jobs are claimed as they stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -168,7 +206,7 @@ pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resum
         r#"
         select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",
                program as "program: Program", from_day, to_day, reason as "reason: Reason", bucket as "bucket: Bucket",
-               request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, remote_done_at,
+               request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, adopted, remote_done_at,
                replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed, reload_of
         from impact_mirror.job
         where id = $1
@@ -195,6 +233,7 @@ pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resum
         wanted_after: row.wanted_after,
         replay_of: row.replay_of,
         remote_job_id: row.remote_job_id,
+        adopted: row.adopted,
         remote_done_at: row.remote_done_at,
         replays: count(row.replays),
         resubmits: count(row.resubmits),

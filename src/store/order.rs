@@ -1,5 +1,7 @@
 //! Orders: a planned job is claimed together with its charges, in one transaction.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
@@ -8,7 +10,7 @@ use super::job::{Worker, fetch};
 use super::quota::{self, Charge, Charged, Purpose};
 use super::{Error, failed};
 use crate::account::AccountName;
-use crate::export::Bucket;
+use crate::export::{Bucket, Reason};
 use crate::job::{Job, JobId};
 
 /// Remote jobs of an account that are under way at once; how many impact.com runs is unknown (impact-api §9, 36).
@@ -161,7 +163,7 @@ async fn take(
         with claimed as (
             update impact_mirror.job
             set state = 'submitting', submitted_at = $4, submitted_remote_at = null, remote_done_at = null, as_of = null,
-                remote_job_id = null, attempts = attempts + 1, error_kind = null, error_message = null,
+                remote_job_id = null, adopted = false, attempts = attempts + 1, error_kind = null, error_message = null,
                 lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
             where id = $1 and state = 'planned'
             returning id, lease_token
@@ -225,6 +227,81 @@ pub async fn renew(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>) -> Re
     }
     tx.commit().await.map_err(failed("commit a new charge"))?;
     Ok(Some(Job { submitted_at: Some(now), ..job.clone() }))
+}
+
+/// Calls off planned jobs of an account that were never ordered, the least wanted of each bucket and class: they make way
+/// for what is wanted more. Their days are due as before. One that is claimed meanwhile stays, and so may one that the
+/// bucket has no room for: the ledger lets it wait.
+pub async fn call_off(
+    conn: &mut PgConnection,
+    account: &AccountName,
+    making_way: &BTreeMap<(Bucket, Reason), u32>,
+    holder: &str,
+) -> Result<(), Error> {
+    for ((bucket, reason), jobs) in making_way {
+        let called_off = sqlx::query!(
+            r#"
+            with called_off as (
+                update impact_mirror.job
+                set state = 'cancelled', finished_at = now(), error_kind = null, error_message = null
+                where id in (
+                    select id
+                    from impact_mirror.job
+                    where state = 'planned' and account = $1 and bucket = $2 and reason = $3 and replays = 0 and resubmits = 0
+                    order by priority desc, id desc
+                    limit $4
+                    for no key update skip locked)
+                  and state = 'planned'
+                returning id
+            )
+            insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
+            select id, now(), 'planned', 'cancelled', $5, 'not ordered: makes way for what is wanted more; its days are planned again'
+            from called_off
+            "#,
+            account.as_str(),
+            bucket.as_str(),
+            reason.as_str(),
+            i64::from(*jobs),
+            holder,
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(failed("call planned jobs off"))?
+        .rows_affected();
+        tracing::info!(called_off, %account, "{called_off} planned {reason} jobs of {account} make way for what is wanted more");
+    }
+    Ok(())
+}
+
+/// Calls off planned jobs that were never ordered and hold days that a person has asked for since: those are planned as
+/// that person's, ahead of the rest.
+pub async fn call_off_what_was_asked_for(conn: &mut PgConnection, holder: &str) -> Result<u64, Error> {
+    let called_off = sqlx::query!(
+        r#"
+        with called_off as (
+            update impact_mirror.job
+            set state = 'cancelled', finished_at = now(), error_kind = null, error_message = null
+            where id in (
+                select j.id
+                from impact_mirror.manual_request m
+                join impact_mirror.job j
+                    on j.export = m.export and j.account = m.account and j.program = m.program
+                   and j.from_day <= m.to_day and j.to_day >= m.from_day
+                where j.state = 'planned' and j.reason <> 'manual' and j.replays = 0 and j.resubmits = 0
+                  and j.created_at < m.requested_at
+                for no key update of j skip locked)
+              and state = 'planned'
+            returning id
+        )
+        insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
+        select id, now(), 'planned', 'cancelled', $1, 'not ordered: its days were asked for by hand' from called_off
+        "#,
+        holder,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("call off what was asked for by hand"))?;
+    Ok(called_off.rows_affected())
 }
 
 /// The accounts with orders that wait for nothing but impact.com's clock to be read, which a call does: at most one in

@@ -353,24 +353,32 @@ pub async fn budgets(
     .map_err(failed("read buckets"))?;
     let charges = sqlx::query!(
         r#"
-        select c.account as "account!: AccountName", c.bucket as "bucket!: Bucket",
+        select c.account as "account: AccountName", c.bucket as "bucket: Bucket",
                least(c.at, $2::timestamptz) + interval '65 seconds' as "at!", j.reason as "reason?: Reason"
         from impact_mirror.charge c
         join impact_mirror.bucket b on b.account = c.account and b.bucket = c.bucket
         left join impact_mirror.job j on j.id = c.job_id
         where c.account = any($1) and c.bucket <> 'requests' and c.cost > 0
           and c.at > $2::timestamptz - b.window_length - interval '65 seconds'
-        union all
-        select account, bucket, $2, reason
-        from impact_mirror.job
-        where state = 'planned' and account = any($1)
         "#,
         accounts,
         now,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await
     .map_err(failed("read the ledger"))?;
+    let planned = sqlx::query!(
+        r#"
+        select j.account as "account: AccountName", j.bucket as "bucket: Bucket", j.reason as "reason: Reason"
+        from impact_mirror.job j
+        join impact_mirror.account a on a.name = j.account
+        where j.state = 'planned' and j.account = any($1) and (j.replay_of is null or a.replay_cost > 0)
+        "#,
+        accounts,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("read the planned jobs of a bucket"))?;
     let mut budgets: BTreeMap<(AccountName, Bucket), BudgetState> = buckets
         .into_iter()
         .map(|row| {
@@ -380,6 +388,7 @@ pub async fn budgets(
                 limit: count(row.ceiling),
                 window: row.bucket.window(),
                 charges: Vec::new(),
+                planned: Vec::new(),
                 closed_until: row.closed_until,
                 replay_cost: count(row.replay_cost),
                 at_most: lower
@@ -389,6 +398,11 @@ pub async fn budgets(
             ((row.account, row.bucket), state)
         })
         .collect();
+    for job in planned {
+        if let Some(budget) = budgets.get_mut(&(job.account, job.bucket)) {
+            budget.planned.push(job.reason);
+        }
+    }
     for charge in charges {
         if let Some(budget) = budgets.get_mut(&(charge.account, charge.bucket)) {
             budget.charges.push(Spent { at: charge.at, reason: charge.reason });

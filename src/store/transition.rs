@@ -34,6 +34,8 @@ pub enum Move {
         submitted_remote_at: Option<DateTime<Utc>>,
         /// When its run began, where that was before our order.
         as_of: Option<DateTime<Utc>>,
+        /// Whether it was found in the list, for the reply was lost.
+        adopted: bool,
         /// The first look at it.
         run_at: DateTime<Utc>,
         /// Where the id comes from, if not from a plain answer.
@@ -99,6 +101,7 @@ struct Patch {
     remote_job_id: Option<String>,
     submitted_remote_at: Option<DateTime<Utc>>,
     as_of: Option<DateTime<Utc>>,
+    adopted: bool,
     completed_at: Option<DateTime<Utc>>,
     load_id: Option<i64>,
     error: Option<(ErrorKind, String)>,
@@ -116,11 +119,12 @@ impl From<Move> for Patch {
                 note: why,
                 ..Self::default()
             },
-            Move::Waiting { remote_job_id, submitted_remote_at, as_of, run_at, note } => Self {
+            Move::Waiting { remote_job_id, submitted_remote_at, as_of, adopted, run_at, note } => Self {
                 run_at: Some(run_at),
                 remote_job_id: Some(remote_job_id),
                 submitted_remote_at,
                 as_of,
+                adopted,
                 note: note.to_owned(),
                 ..Self::default()
             },
@@ -155,6 +159,7 @@ pub async fn advance(conn: &mut PgConnection, job: &Job, step: Move, holder: &st
                 remote_status = case when $3 in ('planned', 'waiting') then null else remote_status end,
                 remote_percent = case when $3 in ('planned', 'waiting') then null else remote_percent end,
                 records_processed = case when $3 in ('planned', 'waiting') then null else records_processed end,
+                adopted = case when $3 in ('planned', 'waiting') then $20 else adopted end,
                 submitted_at = case when $3 = 'planned' then null else submitted_at end,
                 submitted_remote_at = coalesce($9, submitted_remote_at),
                 as_of = coalesce($10, as_of),
@@ -192,6 +197,7 @@ pub async fn advance(conn: &mut PgConnection, job: &Job, step: Move, holder: &st
         holder,
         patch.note,
         uncounted,
+        patch.adopted,
     )
     .execute(conn)
     .await

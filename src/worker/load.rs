@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sqlx::{Connection, PgConnection};
 
 use super::archive::Kept;
-use super::outcome::{Failure, give_up, heard, may_call, settle};
+use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, archive, narrow, reload, soon};
 use crate::clock::Clock;
 use crate::column::ColumnKind;
@@ -17,6 +17,7 @@ use crate::error_chain::Chain;
 use crate::export::{Bucket, ExportName, Source};
 use crate::impact::{Download, RemoteJobId};
 use crate::job::Job;
+use crate::job::decide::OrderBy;
 use crate::job::narrow::is_cut;
 use crate::job::proof::{self, Verdict};
 use crate::mirror::{self, Target};
@@ -98,6 +99,11 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
         Err(Failed::Doubtful(doubtful)) => settle(context, job, Failure::ours(ErrorKind::BadFile, &doubtful)).await,
         Err(Failed::Refused(doubt, doubtful)) => refuse(context, job, doubt, &doubtful).await,
         Err(Failed::Cut(cut)) => split(context, job, &cut).await,
+        Err(Failed::Foreign) => submit_anew(context, job, "no row of it is of the window").await,
+        Err(Failed::Load(error)) if may_be_foreign(job) && matches!(error, mirror::Error::MissingColumn { .. }) => {
+            let why = Chain(&error).to_string();
+            submit_anew(context, job, &why).await
+        }
         Err(Failed::Load(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
         Err(Failed::Store(error)) if error.is_lease_lost() => Err(error),
         Err(Failed::Store(error)) => settle(context, job, Failure::ours(error.kind(), &error)).await,
@@ -228,7 +234,27 @@ async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful)
     Ok(())
 }
 
+/// Whether the file may be that of another client's order. Once a new submission has led to it too, it is believed.
+fn may_be_foreign(job: &Job) -> bool {
+    job.adopted && job.resubmits == 0
+}
+
+/// The remote job that was taken for our order is somebody else's, as its file tells: the window is submitted anew, and
+/// nobody replays that job for it any more.
+async fn submit_anew(context: &Context, job: &Job, why: &str) -> Result<(), store::Error> {
+    let why = format!("the remote job that was taken for ours, after the reply to the order was lost, is not: {why}");
+    tracing::warn!(error = why, "nothing was loaded; to be submitted anew");
+    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+    order_again(&mut tx, job, OrderBy::Submission, context.now(), why, context.holder()).await?;
+    tx.commit().await.map_err(store::failed("commit a new order"))?;
+    context.wakes.all();
+    Ok(())
+}
+
 enum Failed {
+    /// It is the file of another client's order.
+    Foreign,
     Doubtful(Doubtful),
     Refused(Doubt, Doubtful),
     Cut(Cut),
@@ -385,6 +411,9 @@ async fn load(
         let counts = counts(&target, &report);
         (counts, Some(report.rows_per_day), report.days_written)
     };
+    if may_be_foreign(job) && counts.outside > 0 && counts.outside + counts.rejected >= counts.read {
+        return Err(Failed::Foreign);
+    }
     if job.window.len_days() > 1 && is_cut(counts.read, export.max_rows) {
         return Err(Failed::Cut(Cut { rows: counts.read }));
     }

@@ -43,7 +43,7 @@ async fn submit(context: &Context, job: &Job, since: Since) -> Result<(), store:
     let id = answer.value.id.as_str().to_owned();
     let asked_at = answer.server_date.map(|date| date - took);
     tracing::info!(remote_job_id = id, "ordered {} {} of {}", job.export, job.window, job.account);
-    follow(context, job, Followed { id, asked_at, as_of: None, note: "" }).await
+    follow(context, job, Followed { id, asked_at, as_of: None, adopted: false, note: "" }).await
 }
 
 async fn replay(context: &Context, job: &Job, id: &RemoteJobId, since: Since) -> Result<(), store::Error> {
@@ -81,7 +81,7 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId, since: Since) ->
             let new = answer.value.id.as_str().to_owned();
             let asked_at = answer.server_date.map(|date| date - took);
             tracing::info!(remote_job_id = new, "replayed {} {} of {}", job.export, job.window, job.account);
-            follow(context, job, Followed { id: new, asked_at, as_of: None, note: "by Replay" }).await
+            follow(context, job, Followed { id: new, asked_at, as_of: None, adopted: false, note: "by Replay" }).await
         }
         Err(error) if is_refusal(&error) => {
             // Refused while it runs, or for good: the job itself tells which.
@@ -194,13 +194,15 @@ async fn replay_refused(context: &Context, job: &Job, error: &impact::Error) -> 
 async fn follow_running(context: &Context, job: &Job, running: &RemoteJob) -> Result<(), store::Error> {
     let as_of = running.started_at.or(running.created_at).map(|at| at.min(context.now()));
     let id = running.id.as_str().to_owned();
-    follow(context, job, Followed { id, asked_at: None, as_of, note: "it was under way already" }).await
+    follow(context, job, Followed { id, asked_at: None, as_of, adopted: false, note: "it was under way already" }).await
 }
 
 /// Looks for a submission whose reply was lost, before anything is ordered again.
 async fn find_submission(context: &Context, job: &Job) -> Result<(), store::Error> {
     match find_in_list(context, job).await? {
-        Found::Adopt(id) => adopt(context, job, id).await,
+        Found::Adopt { id, asked_at } => {
+            follow_found(context, job, Followed { id, asked_at, as_of: None, adopted: true, note: ADOPTED }).await
+        }
         Found::Nothing => back_to_planned(context, job).await,
         Found::Settled => Ok(()),
     }
@@ -223,7 +225,10 @@ async fn find_replay(context: &Context, job: &Job) -> Result<(), store::Error> {
         Err(error) => return settle(context, job, Failure::call(&error, Bucket::Requests)).await,
     };
     match adopt_replay(job, replayed, &poll::seen(&read), context.now()) {
-        AfterLookup::Adopt(id) => adopt(context, job, id).await,
+        AfterLookup::Adopt(id) => {
+            let found = Followed { id, asked_at: None, as_of: None, adopted: false, note: ADOPTED };
+            follow_found(context, job, found).await
+        }
         AfterLookup::LookAgain { at } => {
             let message = "the reply to a Replay was lost; nothing moved yet".to_owned();
             let again = TryAgain { run_at: at, kind: ErrorKind::Transient, message };
@@ -237,7 +242,11 @@ async fn find_replay(context: &Context, job: &Job) -> Result<(), store::Error> {
 
 /// What a look at the account's job list leads to.
 enum Found {
-    Adopt(String),
+    Adopt {
+        id: String,
+        /// When it was asked for, by impact.com's clock, if that is known.
+        asked_at: Option<DateTime<Utc>>,
+    },
     Nothing,
     /// The look itself failed, and that was written.
     Settled,
@@ -246,13 +255,14 @@ enum Found {
 /// Around the time of an order, its remote job is looked for.
 const LIST_MARGIN: TimeDelta = TimeDelta::hours(1);
 
-/// The remote jobs from around the order, and how far their clock is ahead of ours; `skew` is what is known of that before.
+/// The remote jobs from around the order, and how far their clock is ahead of ours, if they say; `skew` is what is known of
+/// that before.
 /// `None`: the look itself failed, and that was written.
 async fn list(
     context: &Context,
     job: &Job,
     skew: TimeDelta,
-) -> Result<Option<(Vec<RemoteJob>, TimeDelta)>, store::Error> {
+) -> Result<Option<(Vec<RemoteJob>, Option<TimeDelta>)>, store::Error> {
     if !may_call(context, job, "jobs").await? {
         return Ok(None);
     }
@@ -268,7 +278,7 @@ async fn list(
     heard(context, Paid::Call(job), &answer).await?;
     match answer {
         Ok(answer) => {
-            let skew = answer.server_date.map_or(TimeDelta::zero(), |date| date - now);
+            let skew = answer.server_date.map(|date| date - now);
             Ok(Some((answer.value, skew)))
         }
         Err(error) => {
@@ -280,9 +290,9 @@ async fn list(
 
 async fn find_in_list(context: &Context, job: &Job) -> Result<Found, store::Error> {
     let Some((mut listed, mut skew)) = list(context, job, TimeDelta::zero()).await? else { return Ok(Found::Settled) };
-    if skew.abs() > LIST_MARGIN / 2 {
+    if let Some(far) = skew.filter(|skew| skew.abs() > LIST_MARGIN / 2) {
         // Their clock is so far from ours that the list may have left the job out.
-        let Some(again) = list(context, job, skew).await? else { return Ok(Found::Settled) };
+        let Some(again) = list(context, job, far).await? else { return Ok(Found::Settled) };
         (listed, skew) = again;
     }
     let ours: Vec<RemoteJob> = listed.into_iter().filter(|remote| could_be(job, remote)).collect();
@@ -294,8 +304,11 @@ async fn find_in_list(context: &Context, job: &Job) -> Result<Found, store::Erro
         .map(|remote| (remote.id.as_str().to_owned(), remote.created_at))
         .filter(|(id, _)| !known.contains(id))
         .collect();
-    Ok(match adopt_submission(job, &unknown, skew) {
-        AfterLookup::Adopt(id) => Found::Adopt(id),
+    Ok(match adopt_submission(job, &unknown, skew.unwrap_or_default()) {
+        AfterLookup::Adopt(id) => {
+            let asked_at = job.submitted_at.zip(skew).map(|(submitted_at, skew)| submitted_at + skew);
+            Found::Adopt { id, asked_at }
+        }
         AfterLookup::LookAgain { .. } | AfterLookup::OrderAgain => Found::Nothing,
     })
 }
@@ -310,10 +323,11 @@ fn could_be(job: &Job, remote: &RemoteJob) -> bool {
     type_fits && (remote.program.is_none() || remote.program == job.program)
 }
 
-async fn adopt(context: &Context, job: &Job, id: String) -> Result<(), store::Error> {
-    tracing::info!(remote_job_id = id, "adopted the remote job of an order whose reply was lost");
-    follow(context, job, Followed { id, asked_at: None, as_of: None, note: "adopted: the reply to the order was lost" })
-        .await
+const ADOPTED: &str = "adopted: the reply to the order was lost";
+
+async fn follow_found(context: &Context, job: &Job, found: Followed) -> Result<(), store::Error> {
+    tracing::info!(remote_job_id = found.id, "adopted the remote job of an order whose reply was lost");
+    follow(context, job, found).await
 }
 
 async fn back_to_planned(context: &Context, job: &Job) -> Result<(), store::Error> {
@@ -337,6 +351,8 @@ struct Followed {
     asked_at: Option<DateTime<Utc>>,
     /// When its run began, where it was under way before our order.
     as_of: Option<DateTime<Utc>>,
+    /// Whether it was found in the list after its submission's reply was lost: its file tells whether it is ours.
+    adopted: bool,
     note: &'static str,
 }
 
@@ -349,6 +365,7 @@ async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), 
         remote_job_id: followed.id,
         submitted_remote_at: followed.asked_at,
         as_of: followed.as_of,
+        adopted: followed.adopted,
         run_at: soon(context, context.poll_policy().first_look(usual)),
         note: followed.note,
     };

@@ -196,6 +196,7 @@ async fn forward(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>, holder:
         JobState::Submitting => Move::Waiting {
             remote_job_id: "remote".to_owned(),
             submitted_remote_at: None,
+            adopted: false,
             as_of: None,
             run_at: now,
             note: "",

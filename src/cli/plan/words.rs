@@ -1,6 +1,7 @@
 //! What `plan` tells a person: short lists, summed where they are long.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 
@@ -62,7 +63,10 @@ fn backfill_words(one: &BackfillEnd) -> String {
         (Bucket::ReportExport | Bucket::Requests, 1) => "report export",
         (Bucket::ReportExport | Bucket::Requests, _) => "report exports",
     };
-    let rate = format!("{} {calls} at {} a day", count(one.calls_left), one.calls_per_day);
+    let mut rate = format!("{} {calls} at {} a day", count(one.calls_left), one.calls_per_day);
+    if one.shared_by > 1 {
+        let _ = write!(rate, ", shared by {} exports", one.shared_by);
+    }
     match one.done_on {
         Some(day) => format!("{rate}: done on {day}"),
         None => format!("{rate}: never done, for it is paused or more comes in than can be read"),

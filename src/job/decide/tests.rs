@@ -33,6 +33,7 @@ fn job() -> Job {
         wanted_after: at("2026-05-02T04:00:00Z"),
         replay_of: None,
         remote_job_id: Some("r1".to_owned()),
+        adopted: false,
         remote_done_at: None,
         replays: 0,
         resubmits: 0,
@@ -219,4 +220,26 @@ fn pauses_grow_with_the_time_since_the_order() {
     let pause = |since| POLICY.next_look(&job(), TimeDelta::seconds(since)).num_seconds();
     assert!(pause(1) < 3);
     assert_eq!([pause(40), pause(4000)], [10, 60]);
+}
+
+#[test]
+fn without_their_date_an_old_run_is_told_by_our_clock_with_an_hour_to_spare() {
+    let mut job = job();
+    job.submitted_remote_at = None;
+    let submitted_at = job.submitted_at.expect("it was ordered");
+    let run = |before: TimeDelta| Seen {
+        status: SeenStatus::Completed,
+        created_at: Some(submitted_at - before),
+        started_at: Some(submitted_at - before),
+        done_at: Some(submitted_at - before + TimeDelta::minutes(1)),
+        message: String::new(),
+    };
+    job.wanted_after = submitted_at - TimeDelta::minutes(30);
+    let after = |seen: &Seen| after_poll(&job, seen, submitted_at + TimeDelta::minutes(5), &POLICY);
+    let old = run(TimeDelta::hours(2));
+    assert!(is_deduplicated(&job, &old));
+    assert!(matches!(after(&old), AfterPoll::Replay { .. }));
+    let new = run(TimeDelta::minutes(50));
+    assert!(!is_deduplicated(&job, &new), "the clocks may be so far apart");
+    assert!(matches!(after(&new), AfterPoll::Ready { .. }));
 }

@@ -265,3 +265,38 @@ proptest! {
         }
     }
 }
+
+/// Jobs that were planned before, and count.
+fn with_planned(mut state: AccountState, planned: &[(Reason, usize)]) -> AccountState {
+    for budget in state.budgets.values_mut() {
+        budget.planned = planned.iter().flat_map(|(reason, jobs)| vec![*reason; *jobs]).collect();
+    }
+    state
+}
+
+fn asked_for(state: &mut FeedState, text: &str) {
+    let window = Window::day(day(text));
+    state.manual.push(ManualRequest { window, requested_at: at(NOW), rereads: true });
+}
+
+#[test]
+fn what_a_person_asks_for_has_the_least_wanted_planned_jobs_called_off() {
+    let mut feeds = programs(1, "2026-06-10");
+    asked_for(&mut feeds[0], "2026-06-01");
+    asked_for(&mut feeds[0], "2026-06-03");
+    feeds[0].feed.since = day("2026-06-01");
+    feeds[0].tick_at = None;
+    let full = with_planned(account(feeds, 10), &[(Reason::Refresh, 8), (Reason::Backfill, 1)]);
+    let plan = plan_of(&full, at(NOW));
+    assert_eq!(calls_for(&plan, Reason::Manual), 2);
+    assert_eq!(plan.called_off, BTreeMap::from([((Bucket::ClickExport, Reason::Backfill), 1)]), "one call was left");
+}
+
+#[test]
+fn a_fresh_day_leaves_planned_jobs_their_minimum() {
+    let full = with_planned(account(programs(25, "2026-06-09"), 10), &[(Reason::Refresh, 5), (Reason::Backfill, 5)]);
+    let plan = plan_of(&full, at(NOW));
+    let called_off =
+        [(Reason::Refresh, 2), (Reason::Backfill, 3)].map(|(reason, jobs)| ((Bucket::ClickExport, reason), jobs));
+    assert_eq!((calls_for(&plan, Reason::Fresh), plan.called_off), (5, BTreeMap::from(called_off)));
+}

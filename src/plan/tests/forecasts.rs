@@ -3,7 +3,42 @@
 use super::*;
 
 fn foresee(state: AccountState) -> Forecast {
-    forecast(state, &HashMap::new(), at(NOW), TimeDelta::hours(24))
+    forecast(state, Vec::new(), &HashMap::new(), at(NOW), TimeDelta::hours(24))
+}
+
+/// The same beside jobs that were planned for some days of the first feed.
+fn foresee_planned(mut state: AccountState, reason: Reason, days: &[&str]) -> Forecast {
+    let feed = &mut state.feeds[0];
+    let job = |text: &&str| {
+        let window = Window::day(day(text));
+        Wanted {
+            export: feed.feed.export.clone(),
+            account: feed.feed.account.clone(),
+            window,
+            reason,
+            priority: 3_000,
+            bucket: feed.feed.source.bucket(),
+            request: feed.feed.request(window),
+            replay_of: None,
+            cost: 1,
+            wanted_after: at("2026-01-01T00:00:00Z"),
+            expected_at: None,
+            because: None,
+        }
+    };
+    let planned: Vec<Wanted> = days.iter().map(job).collect();
+    feed.open = days.iter().map(|text| day(text)).collect();
+    for budget in state.budgets.values_mut() {
+        budget.planned = vec![reason; days.len()];
+    }
+    forecast(state, planned, &HashMap::new(), at(NOW), TimeDelta::hours(24))
+}
+
+/// Clicks of three days, of which the newest is read.
+fn two_days_short() -> FeedState {
+    let mut state = nightly("2026-06-07", "1000");
+    loaded(&mut state, day("2026-06-09"), at("2026-06-10T03:30:00Z"));
+    state
 }
 
 /// Clicks whose schedule fires at 03:30.
@@ -90,4 +125,44 @@ fn a_failed_day_is_tried_again_within_the_forecast() {
     );
     let forecast = foresee(account(vec![state], 10));
     assert_eq!(forecast.calls[0].expected_at, Some(at("2026-06-10T12:30:00Z")));
+}
+
+#[test]
+fn planned_jobs_are_calls_that_are_still_to_be_made() {
+    let forecast =
+        foresee_planned(account(vec![two_days_short()], 10), Reason::Backfill, &["2026-06-07", "2026-06-08"]);
+    let calls: Vec<_> = forecast.calls.iter().map(|call| (call.expected_at, call.window.from())).collect();
+    let now = Some(at(NOW));
+    assert_eq!(
+        calls,
+        [(now, day("2026-06-08")), (now, day("2026-06-07")), (Some(at("2026-06-11T03:30:00Z")), day("2026-06-10"))]
+    );
+    assert_eq!(forecast.backfills[0].calls_left, 2);
+}
+
+#[test]
+fn planned_jobs_wait_where_their_export_is_paused_or_their_bucket_is_closed() {
+    let days = ["2026-06-07", "2026-06-08"];
+    let mut paused = two_days_short();
+    paused.paused = Some("forbidden".to_owned());
+    let forecast = foresee_planned(account(vec![paused], 10), Reason::Backfill, &days);
+    assert_eq!((forecast.calls.len(), forecast.waiting.len()), (0, 3), "{:?}", forecast.waiting);
+    assert!(forecast.waiting.iter().all(|one| one.because == Some(Because::Paused("forbidden".to_owned()))));
+
+    let mut closed = account(vec![two_days_short()], 10);
+    closed.budgets.values_mut().for_each(|budget| budget.closed_until = Some(at(NOW) + TimeDelta::days(2)));
+    let forecast = foresee_planned(closed, Reason::Backfill, &days);
+    assert_eq!((forecast.calls.len(), forecast.waiting.len()), (0, 3));
+    assert!(forecast.waiting.iter().all(|one| one.because == Some(Because::Quota)));
+}
+
+#[test]
+fn the_end_of_a_backfill_leaves_room_for_reading_again_what_it_loads() {
+    let mut one = nightly("2024-06-09", "1000");
+    one.feed.rules = vec![RefreshRule { age: hours(24 * 800), every: hours(24) }];
+    let mut other = one.clone();
+    other.feed.export = ExportName::new("more_clicks");
+    let forecast = foresee(account(vec![one, other], 10));
+    let ends: Vec<_> = forecast.backfills.iter().map(|end| (end.calls_per_day, end.shared_by)).collect();
+    assert_eq!(ends, [(2, 2), (2, 2)], "ten a day less two new days and what was loaded, or the minimum");
 }

@@ -106,6 +106,7 @@ fn budget(mirror: &Mirror<'_>, bucket: Bucket, now: DateTime<Utc>) -> BudgetStat
         limit: mirror.brand.limit(bucket),
         window: bucket.window(),
         charges: charges.map(|charge| Spent { at: charge.at, reason: Some(charge.reason) }).collect(),
+        planned: Vec::new(),
         closed_until: None,
         at_most: None,
         replay_cost: 1,

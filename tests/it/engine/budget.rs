@@ -338,3 +338,54 @@ async fn what_others_spend_is_seen_in_the_headers() {
     assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
     assert_eq!((world.throttled(), submissions(&world)), (0, 6), "three of theirs and three of ours");
 }
+
+/// A planner, once the jobs of a first start fill the bucket and nothing is ordered yet.
+async fn fully_planned() -> (World, Settings, impact_mirror::scheduler::Planner) {
+    let (world, settings) = with_quota(5, 1000, &by_media(12)).await;
+    let engine = world.start(&settings).await;
+    let planner = engine.planner().clone();
+    engine.stop(std::time::Duration::from_secs(5)).await;
+    world.execute("update impact_mirror.export_account set last_tick_at = now()").await;
+    let jobs = planner.pass().await.unwrap().planned;
+    assert!(ALL_OR_ALL_BUT_ONE.contains(&jobs), "{jobs}");
+    (world, settings, planner)
+}
+
+#[tokio::test]
+async fn what_a_person_asks_for_does_not_wait_behind_jobs_that_were_never_ordered() {
+    let (world, settings, planner) = fully_planned().await;
+    let asked = [days_ago(12), days_ago(11), days_ago(2)];
+    for day in asked {
+        world.request_refresh("by_media", day, day).await;
+    }
+    let pass = planner.pass().await.unwrap();
+    assert_eq!(pass.planned, 3, "{:#?}", world.jobs().await);
+    let open = "select count(*)::text from impact_mirror.job where state = 'planned'";
+    assert_eq!(world.value(open).await, "5");
+    assert_eq!(planner.pass().await.unwrap().planned, 0, "and that is that");
+
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::WaitsForQuota);
+    let ordered = "select reason from impact_mirror.job where submitted_at is not null order by submitted_at limit 3";
+    assert_eq!(world.query(ordered).await, ["manual"; 3], "{:#?}", world.jobs().await);
+    let loaded = "select day::text from impact_mirror.cell where loaded_at is not null";
+    let days = world.query(loaded).await;
+    assert!(asked.iter().all(|day| days.contains(&day.to_string())), "{days:?}");
+    assert_eq!((world.orders(), world.throttled()), (5, 0));
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
+async fn a_plan_tells_of_calls_that_are_planned_and_not_made() {
+    let (world, _settings, planner) = fully_planned().await;
+    let mut conn = world.pool().acquire().await.unwrap();
+    let outlook = planner.outlook(&mut conn).await.unwrap();
+    let (now, forecasts) = (outlook.now, outlook.forecasts());
+    let calls =
+        forecasts.iter().flat_map(|forecast| &forecast.calls).filter(|call| call.expected_at == Some(now)).count();
+    assert_eq!(calls, world.count_jobs("planned").await);
+
+    world.execute("update impact_mirror.bucket set closed_until = now() + interval '2 days'").await;
+    let forecasts = planner.outlook(&mut conn).await.unwrap().forecasts();
+    let waiting = forecasts.iter().map(|forecast| (forecast.calls.len(), forecast.waiting.len())).collect::<Vec<_>>();
+    assert!(waiting.iter().all(|(calls, waiting)| *calls == 0 && *waiting >= 13), "{waiting:?}");
+}

@@ -4,7 +4,7 @@ use chrono::Days;
 use impact_mirror::account::AccountName;
 use impact_mirror::app::{Engine, SyncEnd};
 use impact_mirror::config::Settings;
-use impact_mirror::export::{ExportName, ExportRequest, Program, Source, Window};
+use impact_mirror::export::{ExportName, ExportRequest, Program, ReportHandle, Source, Window};
 use impact_mirror::sandbox::{FaultKind, Point};
 
 use super::truth::assert_mirrored;
@@ -28,6 +28,22 @@ async fn an_old_run_that_answers_an_order_is_replayed_before_it_is_loaded() {
     assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
     assert_eq!((world.calls("submit_report"), world.calls("replay")), (2, 1));
     assert_eq!(world.value("select count(*)::text from impact_mirror.load").await, "2", "the old run was not loaded");
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
+async fn an_old_run_is_told_by_our_clock_where_impact_com_does_not_say_what_its_own_shows() {
+    let world = World::new().await;
+    world.sandbox.set_behaviour("date_header=empty").unwrap();
+    world.pass_days(-3);
+    let settings = world.settings(&(actions(6) + "include_today = false\n"));
+    world.sync(&settings).await;
+    world.pass_days(3);
+    world.execute(FORGET).await;
+    world.request_refresh_of_all(&settings).await;
+    assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
+    assert_eq!(world.value("select count(*)::text from impact_mirror.load where job_id = 2").await, "1");
+    assert_eq!(world.value("select replays::text from impact_mirror.job where id = 2").await, "1");
     assert_mirrored(&world, &settings).await;
 }
 
@@ -136,6 +152,41 @@ async fn where_two_orders_could_be_ours_the_order_is_made_again_and_answered_wit
     assert_eq!(world.calls("submit_report"), 3, "theirs, and ours twice");
     assert_ne!(remote_ids(&world).await, [other]);
     assert_mirrored(&world, &settings).await;
+}
+
+/// The order of another client is the only one there is, for ours never arrived.
+async fn told_by_its_file(source: Option<Source>) {
+    let world = World::new().await;
+    let settings = world.settings(&actions(4));
+    world.inject(Point::Submit, FaultKind::Reset);
+    let engine = world.start(&settings).await;
+    engine.keep_going();
+    world
+        .eventually(
+            "select count(*)::text from impact_mirror.job where state = 'submitting' and error_kind = 'transient'",
+            "1",
+        )
+        .await;
+    let other = order_from_elsewhere(&engine, &settings, "1000", source).await;
+    world.eventually("select count(*)::text from impact_mirror.load", "1").await;
+    engine.stop(std::time::Duration::from_secs(5)).await;
+    let adopted =
+        format!("select count(*)::text from impact_mirror.remote_job where id = '{other}' and gone_at is not null");
+    assert_eq!(world.value(&adopted).await, "1", "it was taken for ours, and is not replayed");
+    assert_ne!(remote_ids(&world).await, [other]);
+    let ends = "select concat_ws(' ', state, adopted, resubmits) from impact_mirror.job";
+    assert_eq!(world.query(ends).await, ["loaded f 1"], "{:#?}", world.jobs().await);
+    assert_mirrored(&world, &settings).await;
+}
+
+#[tokio::test]
+async fn an_order_of_another_client_is_told_by_columns_that_its_file_lacks() {
+    told_by_its_file(Some(Source::Report(ReportHandle::new("att_adv_performance_by_media_pm_only")))).await;
+}
+
+#[tokio::test]
+async fn an_order_of_another_client_is_told_by_rows_of_other_days() {
+    told_by_its_file(None).await;
 }
 
 #[tokio::test]
