@@ -56,9 +56,10 @@ impl Kept {
         }
     }
 
-    /// Whether only its beginning was kept.
+    /// Whether perhaps only its beginning was kept. Of a line that is broken as well as too long, the first thing is told.
     fn is_cut(&self) -> bool {
-        self.content == Err(Malformed::LongRecord)
+        let end_of_line = 1;
+        self.content.is_err() && self.raw.len() + end_of_line >= MAX_RECORD
     }
 }
 
