@@ -1,6 +1,6 @@
 //! Sends what is written to Postgres at once.
 //!
-//! sqlx 0.9.0 leaves Nagle's algorithm on (its issue 4335; later versions turn it off, and then this file goes). A small COPY
+//! sqlx 0.9.0 leaves Nagle's algorithm on, which later versions turn off again; then this file goes. A small COPY
 //! is then sent in two pieces, of which the second waits for the server to acknowledge the first, which takes it 40 ms. sqlx lends
 //! nobody its sockets, so that they are looked for among all that the process has open.
 
