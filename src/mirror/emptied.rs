@@ -6,7 +6,7 @@ use super::error::Error;
 use super::header::folded;
 use super::layout::Standing;
 use super::load::Load;
-use super::merge::{Restated, keep_restatement};
+use super::restated::{self, Restated};
 use super::{Report, catalog, history};
 use crate::column::ColumnKind;
 
@@ -26,7 +26,7 @@ pub(super) async fn empty_window(load: &Load<'_>, conn: &mut PgConnection) -> Re
         let deleted = load.bind_window(load.table.delete_window()).execute(&mut *conn).await;
         deleted.map_err(load.place.database("empty the window"))?.rows_affected()
     };
-    keep_restatement(load, conn, restated).await?;
+    restated::keep(load, conn, restated).await?;
     load.count_days(Vec::new(), &mut report);
     Ok(report)
 }

@@ -21,7 +21,7 @@ use super::rows::{Destination, Rows, Rules};
 use super::sides::{Read, Reading};
 use super::survey::{Extent, survey};
 use super::table::{Freeze, LockColumns, Table};
-use super::{Report, Target, Writes, catalog, columns, csv, ddl, emptied, history, json, merge};
+use super::{Report, Target, Writes, catalog, columns, csv, ddl, emptied, history, json, merge, restated};
 use crate::column::OnTypeConflict;
 use crate::export::{LockRule, ResultFormat};
 
@@ -179,6 +179,9 @@ impl<'a> Load<'a> {
             report.rows_per_day = self.target.window.days().map(|day| (day, 0)).collect();
             report.days_written = counts.days.keys().copied().collect();
             report.rows_per_day.append(&mut counts.days);
+            if !is_new && report.rows_inserted > 0 {
+                restated::keep_refilled(self, conn, &layout).await?;
+            }
         }
         columns::record(self, conn, &layout).await?;
         Ok(Round::Done(report))

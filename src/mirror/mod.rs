@@ -29,6 +29,7 @@ pub mod partitions;
 mod pass;
 mod records;
 mod rejects;
+mod restated;
 mod rows;
 mod sides;
 mod survey;

@@ -83,10 +83,15 @@ async fn find(
             join impact_mirror.export_account p on p.export = u.export and p.account = u.account
             where u.finished_at is null and u.state in ('submitting', 'waiting', 'ready', 'loading')
               and u.account = any($1)
+        ), full_up as materialized (
+            select account from under_way
+            where is_followed and state in ('submitting', 'waiting')
+            group by account
+            having count(*) >= $3
         ), best as materialized (
             select o.id, o.account, o.bucket, o.priority, o.replay_of, a.replay_cost
             from impact_mirror.account a
-            join impact_mirror.bucket b on b.account = a.name
+            join impact_mirror.bucket b on b.account = a.name and b.bucket <> 'requests'
             cross join (values (true), (false)) as kind (is_replay)
             cross join lateral (
                 select j.id, j.account, j.bucket, j.priority, j.replay_of
@@ -110,9 +115,7 @@ async fn find(
             where a.name = any($1)
               and a.paused_since is null
               and not (select impact_mirror.waits_for_room())
-              and $3 > (
-                  select count(*) from under_way w
-                  where w.is_followed and w.state in ('submitting', 'waiting') and w.account = a.name)
+              and a.name not in (select account from full_up)
         )
         -- Rooms are added up for one after the other, until there is one.
         select o.id as "id!", o.account as "account!: AccountName", o.bucket as "bucket!: Bucket", o.replay_of,

@@ -317,7 +317,7 @@ pub async fn prune(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, E
         using impact_mirror.bucket b, impact_mirror.account a
         where b.account = c.account and b.bucket = c.bucket and a.name = c.account
           and c.at < $1::timestamptz - b.window_length - interval '1 day'
-          and (a.remote_clock is null or c.remote_at < a.remote_clock - b.window_length - interval '1 day'
+          and (a.remote_clock is null and a.ticks > 0 or c.remote_at < a.remote_clock - b.window_length - interval '1 day'
                or a.ticks - c.tick > 600)
         "#,
         now,

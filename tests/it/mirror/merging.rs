@@ -312,6 +312,26 @@ async fn the_ledger_of_a_reread_counts_keys_and_adds_up_numbers_of_new_and_wider
 }
 
 #[tokio::test]
+async fn the_ledger_says_what_came_into_a_window_that_had_been_loaded_empty() {
+    let mut mirror = Mirror::keyed().await;
+    mirror.load("Id,Day,Status,Amount\n").await;
+    mirror.load(FIRST).await;
+    assert!(ledger(&mirror).await.1.is_empty(), "nobody had loaded it before");
+
+    mirror.window = Window::day(day("2026-05-09"));
+    mirror
+        .query(
+            "insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id) \
+             select 'actions', 'acme', '1000', '2026-05-09', 0, now(), now(), max(id) from impact_mirror.job returning 'ok'",
+        )
+        .await;
+    mirror.load("Id,Day,Status,Amount\n8,2026-05-09,PENDING,5\n9,2026-05-09,PENDING,\n").await;
+    assert_eq!(ledger(&mirror).await, ("2 0 0".to_owned(), vec!["amount|1|-1|5".to_owned()]));
+    let keys = "select concat_ws(' ', rows_inserted, rows_updated, rows_deleted) from impact_mirror.restatement";
+    assert_eq!(mirror.query(keys).await, ["2 0 0"]);
+}
+
+#[tokio::test]
 async fn the_ledger_without_a_key_counts_rows_that_came_and_went() {
     let mut mirror = Mirror::unkeyed().await;
     mirror.load("Id,Cost\na,1\na,1\nb,2\nc,\n").await;
