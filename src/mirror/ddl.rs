@@ -39,6 +39,29 @@ pub(super) async fn lock(conn: &mut PgConnection, table: &Table, place: &Place) 
     Ok(())
 }
 
+/// Waits until nobody loads into this table, and keeps loads away until the transaction ends.
+pub(super) async fn keep_loads_out(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<(), Error> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", loads_of(table))
+        .execute(conn)
+        .await
+        .map_err(place.database("wait for the loads of the table"))?;
+    Ok(())
+}
+
+/// Keeps whoever keeps loads out away, until the transaction ends: before the table is touched in any way, for what has been
+/// read of it is locked until then.
+pub(super) async fn enter(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<(), Error> {
+    sqlx::query!("select pg_advisory_xact_lock_shared(hashtextextended($1, 0))", loads_of(table))
+        .execute(conn)
+        .await
+        .map_err(place.database("wait until the table is wider"))?;
+    Ok(())
+}
+
+fn loads_of(table: &Table) -> String {
+    format!("impact_mirror loads {}", table.qualified())
+}
+
 /// Takes the table so that nobody reads it until the load commits. Whoever waits for that makes everybody behind wait too, so
 /// it is asked for a moment at a time, shorter than Postgres takes to look for a deadlock: a long query delays the load and no
 /// other reader.
@@ -146,7 +169,7 @@ pub(super) async fn apply(
                         continue;
                     }
                     retypes.push(Table::retype_column(name, *from, *to, &zones));
-                    ddl.record_retyped(load_id, name, *from, *to, now).await?;
+                    ddl.record_retyped(Some(load_id), name, *from, *to, now).await?;
                     said.push(format!("changed column {name} from {from} to {to}{}", after_retyping(*to)));
                 }
                 ddl.record(name, source, *to, *origin, now).await?;
@@ -207,7 +230,7 @@ pub(super) async fn build_indexes(
 }
 
 /// What is to be known of the rows of other windows.
-fn after_retyping(to: ColumnKind) -> &'static str {
+pub(super) fn after_retyping(to: ColumnKind) -> &'static str {
     match to {
         ColumnKind::Text => "; other windows have texts of its values until `reload` brings those of their files",
         ColumnKind::Boolean | ColumnKind::Bigint | ColumnKind::Numeric | ColumnKind::Date | ColumnKind::Timestamptz => {
@@ -229,13 +252,14 @@ fn added(change: &Change) -> Option<(&str, ColumnKind)> {
     }
 }
 
-struct Ddl<'a> {
-    conn: &'a mut PgConnection,
-    place: &'a Place,
+/// Runs statements that change the table, and takes down what they do.
+pub(super) struct Ddl<'a> {
+    pub conn: &'a mut PgConnection,
+    pub place: &'a Place,
 }
 
 impl Ddl<'_> {
-    async fn run(&mut self, statement: String) -> Result<(), Error> {
+    pub async fn run(&mut self, statement: String) -> Result<(), Error> {
         sqlx::raw_sql(AssertSqlSafe(statement))
             .execute(&mut *self.conn)
             .await
@@ -262,7 +286,7 @@ impl Ddl<'_> {
         .map_err(self.place.database("look the schema up"))
     }
 
-    async fn has_values(&mut self, table: &Table, column: &str) -> Result<bool, Error> {
+    pub async fn has_values(&mut self, table: &Table, column: &str) -> Result<bool, Error> {
         sqlx::query_scalar(AssertSqlSafe(table.has_values(column)))
             .persistent(false)
             .fetch_one(&mut *self.conn)
@@ -270,7 +294,7 @@ impl Ddl<'_> {
             .map_err(self.place.database("look for values"))
     }
 
-    async fn record(
+    pub async fn record(
         &mut self,
         name: &str,
         source: &str,
@@ -297,10 +321,10 @@ impl Ddl<'_> {
         Ok(())
     }
 
-    /// Notes that a load changed a type. A first type for a column that never held a value is no widening.
-    async fn record_retyped(
+    /// Notes that a type was changed, by a load or ahead of one. A first type for a column that never held a value is no widening.
+    pub async fn record_retyped(
         &mut self,
-        load_id: i64,
+        load_id: Option<i64>,
         name: &str,
         from: ColumnKind,
         to: ColumnKind,
@@ -312,8 +336,8 @@ impl Ddl<'_> {
                 update impact_mirror.mirrored_column set type_origin = 'widened'
                 where export = $1 and column_name = $3 and $4 <> 'text'
             )
-            insert into impact_mirror.retyped_column (load_id, column_name, from_kind, to_kind, retyped_at)
-            values ($2, $3, $4, $5, $6)
+            insert into impact_mirror.retyped_column (export, load_id, column_name, from_kind, to_kind, retyped_at)
+            values ($1, $2, $3, $4, $5, $6)
             "#,
             self.place.export.as_str(),
             load_id,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::json::NotAResult;
+use super::widen::Widening;
 use crate::export::ExportName;
 use crate::retry::{ErrorKind, is_disk_full};
 
@@ -115,6 +116,14 @@ pub enum Error {
         /// What is there, quoted.
         name: String,
     },
+    /// A column has to be wider for the file; [`super::widen`] makes it so.
+    #[error("a column of export {export} is to be widened before the file is loaded")]
+    Narrow {
+        /// Whose table.
+        export: ExportName,
+        /// What the file needs.
+        widening: Widening,
+    },
     /// The table changes under us again and again.
     #[error("the mirrored table of export {export} kept changing while {file} was loaded", file = file.display())]
     Unsettled {
@@ -166,9 +175,11 @@ impl Error {
             Self::File { .. } => ErrorKind::Transient,
             Self::NoRoom { .. } => ErrorKind::NoRoom,
             Self::Database { source, .. } => ErrorKind::from(source),
-            Self::ForeignType { .. } | Self::Partitioning { .. } | Self::NameTaken { .. } | Self::Unsettled { .. } => {
-                ErrorKind::Database
-            }
+            Self::ForeignType { .. }
+            | Self::Partitioning { .. }
+            | Self::NameTaken { .. }
+            | Self::Narrow { .. }
+            | Self::Unsettled { .. } => ErrorKind::Database,
         }
     }
 }

@@ -21,7 +21,8 @@ use super::rows::{Destination, Rows, Rules};
 use super::sides::{Read, Reading};
 use super::survey::{Extent, survey};
 use super::table::{Freeze, LockColumns, Table};
-use super::{Report, Target, Writes, catalog, columns, csv, ddl, emptied, history, json, merge, restated};
+use super::widen::{self, Widening};
+use super::{Report, Target, Widens, Writes, catalog, columns, csv, ddl, emptied, history, json, merge, restated};
 use crate::column::OnTypeConflict;
 use crate::export::{LockRule, ResultFormat};
 
@@ -50,6 +51,13 @@ pub(super) struct Learned {
     key_taken: bool,
 }
 
+impl Learned {
+    /// What a survey of the whole file found.
+    pub fn of(surveyed: Surveyed) -> Self {
+        Self { surveyed, extent: Some(Extent::Whole), key_taken: false }
+    }
+}
+
 enum Round {
     Done(Report),
     /// Go back to the savepoint and begin again with what is known now.
@@ -70,6 +78,7 @@ impl<'a> Load<'a> {
     }
 
     pub async fn run(mut self, conn: &mut PgConnection) -> Result<Report, Error> {
+        ddl::enter(conn, &self.table, &self.place).await?;
         let Some((sources, shape)) = self.columns().await? else { return emptied::empty_window(&self, conn).await };
         self.shape = shape;
         let mut learned = Learned::default();
@@ -114,6 +123,10 @@ impl<'a> Load<'a> {
             standing = catalog::read(conn, &self.table, &self.place).await?;
             layout = self.fit(sources, &standing, &learned)?;
             if standing.exists && layout.keeps_readers_out() {
+                if self.target.widens == Widens::Before && widen::is_possible(self, conn, &layout, &standing).await? {
+                    let widening = Widening(learned.surveyed);
+                    return Err(Error::Narrow { export: self.place.export.clone(), widening });
+                }
                 // Readers shall wait for the change alone, so the file is read before.
                 let read = self.reading(&layout, self.on_conflict(&layout, &learned)).end(&self.place).await?;
                 if matches!(read, Read::TypeConflict) {
@@ -315,6 +328,7 @@ impl<'a> Load<'a> {
 
     /// The rows of the window; `None` where there is no table.
     pub async fn standing_rows(&self, conn: &mut PgConnection) -> Result<Option<u64>, Error> {
+        ddl::enter(conn, &self.table, &self.place).await?;
         if !catalog::read(conn, &self.table, &self.place).await?.exists {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! Loads a spooled result file into its mirrored table: typed columns, lineage, rejected rows and what was restated.
 //!
-//! It works inside the caller's transaction and commits nothing, but for new columns, which are added before. Where a window is new the file is copied straight into the
-//! mirrored table; where it is not, hashes of records and rows are compared here, the records that differ are read a
+//! It works inside the caller's transaction and commits nothing, but for new columns and wider ones, which are made before. Where
+//! a window is new the file is copied straight into the mirrored table; where it is not, hashes of records and rows are compared here, the records that differ are read a
 //! second time, and only they are written. A value that does not fit its column makes us go back to a savepoint, look
 //! through the whole file, change the column and begin again. Memory does not grow with the file.
 
@@ -36,6 +36,7 @@ mod survey;
 mod table;
 mod time;
 mod value;
+mod widen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -47,6 +48,7 @@ use sqlx::PgConnection;
 pub use error::{ColumnRole, Error};
 pub use json::NotAResult;
 pub use lookup::{Condition, LookupError, MAX_ROWS, Row, find_rows};
+pub use widen::Widening;
 
 use crate::account::AccountName;
 use crate::column::{ColumnKind, OnTypeConflict, Partition};
@@ -83,6 +85,27 @@ pub struct Target<'a> {
     pub partition: Partition,
     /// Whether versions of rows are kept that a load replaces or deletes.
     pub history: bool,
+    /// How columns of a table with rows get another type.
+    pub widens: Widens,
+}
+
+/// How columns of a table with rows get another type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Widens {
+    /// Ahead of the load, where possible: it stops with [`Error::Narrow`], and is to be repeated after [`widen`]. The table is read
+    /// as ever meanwhile.
+    Before,
+    /// By the load itself, which keeps readers from the table until it commits.
+    Within,
+}
+
+/// What [`widen`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Widened {
+    /// A line for each column that got another type.
+    pub table_changes: Vec<String>,
+    /// What the load has to write: all rows, where a column of values became one of texts, which are not those of the file.
+    pub writes: Writes,
 }
 
 /// What a load did. `rows_read` is the sum of inserted, updated, unchanged and rejected.
@@ -155,6 +178,19 @@ pub async fn add_columns(
     added::add_columns(load::Load::new(file, format, target, 0, now), conn).await
 }
 
+/// Gives columns the types that a load of the file found wanting, and commits that. Fails where the table cannot be locked for a
+/// moment within ten minutes; nothing is changed then.
+pub async fn widen(
+    conn: &mut PgConnection,
+    file: &Path,
+    format: ResultFormat,
+    target: &Target<'_>,
+    widening: &Widening,
+    now: DateTime<Utc>,
+) -> Result<Widened, Error> {
+    widen::widen(load::Load::new(file, format, target, 0, now), conn, widening).await
+}
+
 /// Loads one spooled file into its mirrored table, for the load `load_id`, which exists.
 ///
 /// `conn` has a transaction open, and after an error that transaction is to be rolled back. If the future is dropped half
@@ -166,28 +202,18 @@ pub async fn load(
     target: &Target<'_>,
     load_id: i64,
     now: DateTime<Utc>,
+    writes: Writes,
 ) -> Result<Report, Error> {
-    load::Load::new(file, format, target, load_id, now).run(conn).await
-}
-
-/// The same for a file that was loaded before: all its rows are written. Their texts may be as they were, but not the types that
-/// they are read with.
-pub async fn reload(
-    conn: &mut PgConnection,
-    file: &Path,
-    format: ResultFormat,
-    target: &Target<'_>,
-    load_id: i64,
-    now: DateTime<Utc>,
-) -> Result<Report, Error> {
-    let load = load::Load { writes: Writes::All, ..load::Load::new(file, format, target, load_id, now) };
+    let load = load::Load { writes, ..load::Load::new(file, format, target, load_id, now) };
     load.run(conn).await
 }
 
 /// Which rows of a file a load writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writes {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Writes {
     /// Those that do not stand as they are.
+    #[default]
     Differing,
+    /// All: their texts may be as they were, but not the types that they are read with.
     All,
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use chrono::{Months, NaiveDate};
 
-use super::layout::{Layout, index_name};
+use super::layout::{Layout, Origin, index_name};
 use crate::column::ColumnKind;
 use crate::export::ExportName;
 
@@ -97,6 +97,28 @@ impl Table {
 
     pub fn add_column(&self, column: &str, kind: ColumnKind) -> String {
         format!("alter table {} add column {} {kind}", self.qualified, identifier(column))
+    }
+
+    pub fn drop_column(&self, column: &str) -> String {
+        format!("alter table {} drop column if exists {}", self.qualified, identifier(column))
+    }
+
+    pub fn rename_column(&self, column: &str, to: &str) -> String {
+        format!("alter table {} rename column {} to {}", self.qualified, identifier(column), identifier(to))
+    }
+
+    /// Keeps everybody from writing to the table, and nobody from reading it.
+    pub fn lock_writers(&self) -> String {
+        format!("lock table {} in share row exclusive mode", self.qualified)
+    }
+
+    /// Writes the values of columns, as they are in their new types, into columns beside them.
+    pub fn fill_beside(&self, columns: &[(String, Retype<'_>)], zones: &Zones) -> String {
+        let values = columns.iter().map(|(beside, retype)| {
+            let value = conversion(&identifier(retype.name), retype.from, retype.to, zones);
+            format!("{} = {value}", identifier(beside))
+        });
+        format!("update {} set {}", self.qualified, values.collect::<Vec<_>>().join(", "))
     }
 
     /// A part of `retype_columns`.
@@ -198,6 +220,16 @@ pub(super) enum Freeze {
     /// Only into a plain table that the current subtransaction made.
     Frozen,
     Plain,
+}
+
+/// A column that gets another type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Retype<'a> {
+    pub name: &'a str,
+    pub source: &'a str,
+    pub from: ColumnKind,
+    pub to: ColumnKind,
+    pub origin: Origin,
 }
 
 /// The columns of a mirrored table that tell whether a row is locked.

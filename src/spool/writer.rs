@@ -16,8 +16,8 @@ use crate::export::ResultFormat;
 /// How many first bytes are kept for the look at them.
 const HEAD_BYTES: usize = 512;
 
-/// How many pieces may wait for the thread; a connection gives some ten kilobytes at once.
-const PIECES_AHEAD: usize = 32;
+/// How many pieces may wait for the thread; a fast connection gives some hundred kilobytes at once.
+const PIECES_AHEAD: usize = 8;
 
 /// A spool file being written. Dropped unfinished, it is gone.
 #[derive(Debug)]

@@ -1,33 +1,29 @@
 //! The step from `ready` to `loaded`: the result is fetched into the spool, checked, and loaded in one transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use sqlx::{Connection, PgConnection};
+use chrono::TimeDelta;
+use sqlx::Connection;
 
-use super::archive::Kept;
+use super::loading::{Failed, Loading};
 use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, archive, narrow, reload, soon};
 use crate::clock::Clock;
 use crate::column::ColumnKind;
 use crate::config::Export;
-use crate::doubt::{Doubt, Figures};
+use crate::doubt::Doubt;
 use crate::error_chain::Chain;
 use crate::export::{Bucket, ExportName, Source};
 use crate::impact::{Download, RemoteJobId};
 use crate::job::Job;
 use crate::job::decide::OrderBy;
-use crate::job::narrow::is_cut;
-use crate::job::proof::{self, Verdict};
-use crate::mirror::{self, Target};
+use crate::mirror;
 use crate::retry::ErrorKind;
 use crate::spool::SpoolFile;
 use crate::store;
-use crate::store::cell::Filled;
 use crate::store::heard::Paid;
-use crate::store::load::{Counts, File};
-use crate::store::transition::{Move, TryAgain};
+use crate::store::transition::TryAgain;
 
 /// What MetaData says of the columns of each export; asked once, for a table that is not there yet.
 #[derive(Debug, Default)]
@@ -70,7 +66,8 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     let export = &context.settings.exports[&job.export];
     let kinds = metadata(context, job, export).await?;
     let kept = archive::keep(context, job, &file).await;
-    let loaded = load(context, job, export, &kinds, &file, &kept, started_at, doubted).await;
+    let loading = Loading { context, job, export, kinds: &kinds, file: &file, kept: &kept, started_at, doubted };
+    let loaded = loading.load().await;
     match loaded {
         Ok((counts, doubts)) => {
             archive::after_load(context, job, file, kept).await;
@@ -197,13 +194,13 @@ async fn metadata(
 /// A file whose number of rows is doubtful, in words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Doubtful(String);
+pub(super) struct Doubtful(pub String);
 
 /// A file with as many rows as impact.com may put into one (impact-api §9, 30).
 #[derive(Debug, thiserror::Error)]
 #[error("the file has {rows} rows, just as many as a file may hold, so that it may be cut")]
-struct Cut {
-    rows: u64,
+pub(super) struct Cut {
+    pub rows: u64,
 }
 
 /// Has the window of a cut file ordered again in shorter ones.
@@ -235,7 +232,7 @@ async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful)
 }
 
 /// Whether the file may be that of another client's order. Once a new submission has led to it too, it is believed.
-fn may_be_foreign(job: &Job) -> bool {
+pub(super) fn may_be_foreign(job: &Job) -> bool {
     job.adopted && job.resubmits == 0
 }
 
@@ -250,196 +247,4 @@ async fn submit_anew(context: &Context, job: &Job, why: &str) -> Result<(), stor
     tx.commit().await.map_err(store::failed("commit a new order"))?;
     context.wakes.all();
     Ok(())
-}
-
-enum Failed {
-    /// It is the file of another client's order.
-    Foreign,
-    Doubtful(Doubtful),
-    Refused(Doubt, Doubtful),
-    Cut(Cut),
-    Load(mirror::Error),
-    Store(store::Error),
-}
-
-impl From<store::Error> for Failed {
-    fn from(error: store::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-/// Where the rows of a job belong.
-pub(super) fn target<'a>(
-    context: &'a Context,
-    job: &'a Job,
-    export: &'a Export,
-    kinds: &'a BTreeMap<String, ColumnKind>,
-) -> Target<'a> {
-    Target {
-        schema: &context.settings.database.schema,
-        export: &job.export,
-        account: &job.account,
-        program: &job.program,
-        window: job.window,
-        time_zone: context.settings.accounts[&job.account].time_zone,
-        key: &export.key,
-        date_column: export.date_column.as_deref(),
-        configured: &export.types,
-        typed_by_user: &export.typed_by_user,
-        metadata: kinds,
-        on_type_conflict: export.on_type_conflict,
-        partition: export.partition,
-        history: export.history,
-    }
-}
-
-/// Adds the columns that a file brings, and says so.
-pub(super) async fn add_columns(
-    conn: &mut PgConnection,
-    job: &Job,
-    file: &SpoolFile,
-    target: &Target<'_>,
-    now: DateTime<Utc>,
-) -> Result<(), mirror::Error> {
-    let added = mirror::add_columns(conn, &file.path, job.request.format, target, now).await?;
-    tell_changes(target, &added);
-    Ok(())
-}
-
-fn tell_changes(target: &Target<'_>, changes: &[String]) {
-    for change in changes {
-        tracing::info!("table {}.{}: {change}", target.schema, target.export);
-    }
-}
-
-/// What became of the rows, as a load keeps it; says what was done to the table.
-pub(super) fn counts(target: &Target<'_>, report: &mirror::Report) -> Counts {
-    tell_changes(target, &report.table_changes);
-    Counts {
-        read: report.rows_read,
-        inserted: report.rows_inserted,
-        updated: report.rows_updated,
-        deleted: report.rows_deleted,
-        unchanged: report.rows_unchanged,
-        rejected: report.rows_rejected,
-        outside: report.rows_outside,
-        kept_deletions: report.kept_deletions,
-    }
-}
-
-/// What doubts go by.
-pub(super) fn figures(job: &Job, counts: &Counts, rows_per_day: Option<&BTreeMap<NaiveDate, u64>>) -> Figures {
-    let standing: Option<u64> = rows_per_day.filter(|_| counts.kept_deletions).map(|rows| rows.values().sum());
-    Figures {
-        rows: counts.read,
-        told: job.records_processed,
-        deleted: counts.deleted,
-        rejected: counts.rejected,
-        stale: standing.unwrap_or_default().saturating_sub(counts.read - counts.rejected),
-    }
-}
-
-/// The days whose rows are all locked.
-pub(super) async fn locked_days(
-    conn: &mut PgConnection,
-    target: &Target<'_>,
-    export: &Export,
-    counts: &Counts,
-    as_of: DateTime<Utc>,
-) -> Result<BTreeSet<NaiveDate>, mirror::Error> {
-    match &export.locked {
-        // A rejected row is not in the table, so that nobody can tell whether it is locked.
-        Some(rule) if counts.rejected == 0 => mirror::locked_days(conn, target, rule, as_of).await,
-        Some(_) | None => Ok(BTreeSet::new()),
-    }
-}
-
-/// The doubts about what stood in the window `before` that this file does not settle: an empty one leaves it as empty as it was.
-pub(super) async fn carried_over(
-    conn: &mut PgConnection,
-    job: &Job,
-    mut before: Vec<Doubt>,
-    figures: Figures,
-) -> Result<Vec<Doubt>, store::Error> {
-    if figures.rows == 0 && store::load::is_emptied_in_doubt(conn, job).await? {
-        before.push(Doubt::UnexpectedZero);
-    }
-    Ok(proof::carried_over(&before, figures))
-}
-
-/// Rows, coverage and the state `loaded`: one transaction.
-#[expect(clippy::too_many_arguments, reason = "what one transaction writes")]
-async fn load(
-    context: &Context,
-    job: &Job,
-    export: &Export,
-    kinds: &BTreeMap<String, ColumnKind>,
-    file: &SpoolFile,
-    kept: &Kept,
-    started_at: DateTime<Utc>,
-    doubted: Option<[u8; 32]>,
-) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
-    let account = &context.settings.accounts[&job.account];
-    let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    let target = target(context, job, export, kinds);
-    let now = Clock.now();
-    add_columns(&mut conn, job, file, &target, now).await.map_err(Failed::Load)?;
-    let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    store::load::enter(&mut tx, job).await?;
-    let about = File { sha256: file.sha256, bytes: file.bytes, target_hash: target.hash(), started_at };
-    let same = match store::load::same_file(&mut tx, job, &about).await? {
-        // Believed only while the rows stand there: a table may be dropped, and a row may have moved to another window.
-        Some(same) if mirror::standing_rows(&mut tx, &target).await.map_err(Failed::Load)? == Some(same.kept()) => {
-            Some(same)
-        }
-        Some(_) | None => None,
-    };
-    let load_id = store::load::insert(&mut tx, job, &about).await?;
-    let before = same.as_ref().map(|same| same.doubts.clone()).unwrap_or_default();
-    let (counts, rows_per_day, written) = if let Some(same) = same {
-        if same.rows_rejected > 0 {
-            store::load::copy_rejected(&mut tx, load_id).await?;
-        }
-        (
-            Counts { read: same.rows_read, unchanged: same.kept(), rejected: same.rows_rejected, ..Counts::default() },
-            None,
-            BTreeSet::new(),
-        )
-    } else {
-        let report = mirror::load(&mut tx, &file.path, job.request.format, &target, load_id, now);
-        let report = report.await.map_err(Failed::Load)?;
-        let counts = counts(&target, &report);
-        (counts, Some(report.rows_per_day), report.days_written)
-    };
-    if may_be_foreign(job) && counts.outside > 0 && counts.outside + counts.rejected >= counts.read {
-        return Err(Failed::Foreign);
-    }
-    if job.window.len_days() > 1 && is_cut(counts.read, export.max_rows) {
-        return Err(Failed::Cut(Cut { rows: counts.read }));
-    }
-    let figures = figures(job, &counts, rows_per_day.as_ref());
-    let doubts = proof::doubts(figures, export.max_rows);
-    if proof::wants_another_fetch(figures) && doubted != Some(file.sha256) {
-        let words = doubts.first().map(|doubt| doubt.words(figures)).unwrap_or_default();
-        return Err(Failed::Doubtful(Doubtful(words)));
-    }
-    let carried = carried_over(&mut tx, job, before, figures).await?;
-    let doubts = match proof::judge(doubts, carried, &export.on_doubts) {
-        Verdict::Load(doubts) => doubts,
-        Verdict::Refuse(doubt) => return Err(Failed::Refused(doubt, Doubtful(doubt.words(figures)))),
-    };
-    store::load::finish(&mut tx, load_id, &counts, figures.told, &doubts).await?;
-    if let Kept::Stored { key } = kept {
-        store::archive::attach(&mut tx, load_id, key).await?;
-    }
-    let as_of = job.as_of.or(job.submitted_at).unwrap_or(started_at);
-    let locked = locked_days(&mut tx, &target, export, &counts, as_of).await.map_err(Failed::Load)?;
-    let filled = Filled { rows_per_day, written, locked, as_of };
-    store::cell::fill(&mut tx, job, &filled, account.time_zone, &export.refresh).await?;
-    if store::window_limit::prove(&mut tx, job).await? {
-        tracing::info!("a part of a window that was refused or cut has loaded: its length is the limit from now on");
-    }
-    store::transition::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;
-    tx.commit().await.map_err(store::failed("commit a load"))?;
-    Ok((counts, doubts.into_iter().map(|doubt| (doubt, doubt.words(figures))).collect()))
 }

@@ -6,6 +6,7 @@ mod archive;
 mod leases;
 pub mod ledger;
 mod load;
+mod loading;
 mod narrow;
 mod outcome;
 mod poll;

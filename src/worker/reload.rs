@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sqlx::Connection;
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
 use tokio_util::task::TaskTracker;
 
 use super::leases::heartbeat;
 use super::ledger::Since;
-use super::load::{add_columns, carried_over, counts, figures, locked_days, target};
+use super::loading::{add_columns, carried_over, counts, figures, locked_days, target, widen};
 use super::outcome::{Failure, settle};
 use super::{Claimed, Context, Pool, Stop};
 use crate::archive;
 use crate::clock::Clock;
 use crate::job::{Job, proof};
-use crate::mirror;
+use crate::mirror::{self, Target, Writes};
 use crate::retry::ErrorKind;
 use crate::spool::{self, SpoolFile};
 use crate::store;
@@ -114,15 +115,36 @@ async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -
     let export = &context.settings.exports[&job.export];
     let kinds = BTreeMap::new();
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    let target = target(context, job, export, &kinds);
+    let mut target = target(context, job, export, &kinds);
     let started_at = Clock.now();
     add_columns(&mut conn, job, file, &target, started_at).await?;
+    loop {
+        match transaction(context, &mut conn, job, origin, file, &target, started_at).await {
+            Err(Failed::Load(mirror::Error::Narrow { widening, .. })) => {
+                widen(&mut conn, job, file, &mut target, &widening).await?;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn transaction(
+    context: &Context,
+    conn: &mut PgConnection,
+    job: &Job,
+    origin: &Origin,
+    file: &SpoolFile,
+    target: &Target<'_>,
+    started_at: DateTime<Utc>,
+) -> Result<Counts, Failed> {
+    let export = &context.settings.exports[&job.export];
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     store::load::enter(&mut tx, job).await?;
     let about = File { sha256: file.sha256, bytes: file.bytes, target_hash: target.hash(), started_at };
     let load_id = store::load::insert(&mut tx, job, &about).await?;
-    let report = mirror::reload(&mut tx, &file.path, job.request.format, &target, load_id, started_at).await?;
-    let counts = counts(&target, &report);
+    let report =
+        mirror::load(&mut tx, &file.path, job.request.format, target, load_id, started_at, Writes::All).await?;
+    let counts = counts(target, &report);
     let figures = figures(job, &counts, Some(&report.rows_per_day));
     let carried = carried_over(&mut tx, job, Vec::new(), figures).await?;
     let doubts = proof::all(proof::doubts(figures, export.max_rows), carried);
@@ -132,7 +154,7 @@ async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -
         store::archive::attach(&mut tx, load_id, key).await?;
     }
     let as_of = job.as_of.or(job.submitted_at).unwrap_or(started_at);
-    let locked = locked_days(&mut tx, &target, export, &counts, as_of).await?;
+    let locked = locked_days(&mut tx, target, export, &counts, as_of).await?;
     let filled = Filled { rows_per_day: Some(report.rows_per_day), written: report.days_written, locked, as_of };
     store::cell::fill(&mut tx, job, &filled, target.time_zone, &export.refresh).await?;
     store::transition::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;

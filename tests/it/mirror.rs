@@ -12,9 +12,9 @@ use impact_mirror::account::AccountName;
 use impact_mirror::column::{ColumnKind, OnTypeConflict, Partition};
 use impact_mirror::error_chain::Chain;
 use impact_mirror::export::{ExportName, LockRule, Program, ResultFormat, Window};
-use impact_mirror::mirror::{self, Error, Report, Target};
+use impact_mirror::mirror::{self, Error, Report, Target, Widens, Writes};
 use impact_mirror::retry::ErrorKind;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tempfile::TempDir;
 
 use crate::support::database::{TestDatabase, migrated};
@@ -29,6 +29,7 @@ mod merging;
 mod partitions;
 mod rubble;
 mod types;
+mod widening;
 
 fn day(text: &str) -> NaiveDate {
     text.parse().unwrap()
@@ -59,6 +60,8 @@ struct Mirror {
     reload_of: Option<i64>,
     /// Whether the next load writes all rows, as a reload does.
     reloads_all: bool,
+    /// How the next load has columns widened.
+    widens: Widens,
     /// What tells that a row is locked.
     lock_rule: Option<LockRule>,
     /// The days that were locked after the last load.
@@ -100,6 +103,7 @@ impl Mirror {
             history: false,
             reload_of: None,
             reloads_all: false,
+            widens: Widens::Within,
             lock_rule: None,
             locked: BTreeSet::new(),
         }
@@ -138,6 +142,7 @@ impl Mirror {
             history: self.history,
             reload_of: None,
             reloads_all: false,
+            widens: self.widens,
             lock_rule: self.lock_rule.clone(),
             locked: BTreeSet::new(),
         }
@@ -155,33 +160,23 @@ impl Mirror {
         let mut conn = self.pool.acquire().await.unwrap();
         let mut added = mirror::add_columns(&mut conn, &file, self.format, &self.target(), self.now).await?;
         drop(conn);
-        let mut tx = self.pool.begin().await.unwrap();
-        let load_id: i64 = sqlx::query_scalar(
-            "with job as (
-                 insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket,
-                     request, wanted_after, run_at, created_at, finished_at, reload_of)
-                 values ($1, $2, $4, $5, 'manual', 'cancelled', 0, 'report_export', '{}', $6, $6, $6, $6, $7)
-                 returning id)
-             insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256,
-                 file_bytes, target_hash, started_at, committed_at)
-             select id, $1, $2, $3, $4, $5, '', 0, gen_random_uuid(), $6, $6 from job
-             returning id",
-        )
-        .bind(&self.export)
-        .bind(&self.account)
-        .bind(&self.program)
-        .bind(self.window.from())
-        .bind(self.window.to())
-        .bind(self.now)
-        .bind(self.reload_of)
-        .fetch_one(&mut *tx)
-        .await
-        .unwrap();
-        let target = self.target();
-        let mut report = if self.reloads_all {
-            mirror::reload(&mut tx, &file, self.format, &target, load_id, self.now).await?
-        } else {
-            mirror::load(&mut tx, &file, self.format, &target, load_id, self.now).await?
+        let mut target = self.target();
+        let mut writes = if self.reloads_all { Writes::All } else { Writes::Differing };
+        let (mut tx, load_id, mut report) = loop {
+            let mut tx = self.pool.begin().await.unwrap();
+            let load_id = self.begin_load(&mut tx).await;
+            match mirror::load(&mut tx, &file, self.format, &target, load_id, self.now, writes).await {
+                Ok(report) => break (tx, load_id, report),
+                Err(Error::Narrow { widening, .. }) => {
+                    tx.rollback().await.unwrap();
+                    let mut conn = self.pool.acquire().await.unwrap();
+                    let widened = mirror::widen(&mut conn, &file, self.format, &target, &widening, self.now).await?;
+                    added.extend(widened.table_changes);
+                    writes = widened.writes;
+                    target.widens = Widens::Within;
+                }
+                Err(error) => return Err(error),
+            }
         };
         added.append(&mut report.table_changes);
         report.table_changes = added;
@@ -219,6 +214,31 @@ impl Mirror {
         Ok(report)
     }
 
+    /// The row of the next load, with a job of its own.
+    async fn begin_load(&self, conn: &mut PgConnection) -> i64 {
+        sqlx::query_scalar(
+            "with job as (
+                 insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket,
+                     request, wanted_after, run_at, created_at, finished_at, reload_of)
+                 values ($1, $2, $4, $5, 'manual', 'cancelled', 0, 'report_export', '{}', $6, $6, $6, $6, $7)
+                 returning id)
+             insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256,
+                 file_bytes, target_hash, started_at, committed_at)
+             select id, $1, $2, $3, $4, $5, '', 0, gen_random_uuid(), $6, $6 from job
+             returning id",
+        )
+        .bind(&self.export)
+        .bind(&self.account)
+        .bind(&self.program)
+        .bind(self.window.from())
+        .bind(self.window.to())
+        .bind(self.now)
+        .bind(self.reload_of)
+        .fetch_one(conn)
+        .await
+        .unwrap()
+    }
+
     fn target(&self) -> Target<'_> {
         Target {
             schema: "impact",
@@ -235,6 +255,7 @@ impl Mirror {
             on_type_conflict: self.on_type_conflict,
             partition: self.partition,
             history: self.history,
+            widens: self.widens,
         }
     }
 

@@ -23,7 +23,7 @@ use impact_mirror::account::AccountName;
 use impact_mirror::column::{OnTypeConflict, Partition};
 use impact_mirror::embedded::Embedded;
 use impact_mirror::export::{ExportName, Program, ResultFormat, Window};
-use impact_mirror::mirror::{self, Report, Target};
+use impact_mirror::mirror::{self, Report, Target, Widens, Writes};
 use impact_mirror::spool::Spool;
 use impact_mirror::store;
 use secrecy::SecretString;
@@ -218,6 +218,7 @@ impl Bench {
             typed_by_user: &BTreeSet::new(),
             partition: Partition::None,
             history: false,
+            widens: Widens::Within,
             metadata: &metadata,
             on_type_conflict: OnTypeConflict::Widen,
         };
@@ -240,7 +241,9 @@ impl Bench {
         .await
         .unwrap();
         let report =
-            mirror::load(&mut tx, &spooled.path, ResultFormat::Csv, &target, load_id, Utc::now()).await.unwrap();
+            mirror::load(&mut tx, &spooled.path, ResultFormat::Csv, &target, load_id, Utc::now(), Writes::Differing)
+                .await
+                .unwrap();
         tx.commit().await.unwrap();
         report
     }
