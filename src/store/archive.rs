@@ -248,7 +248,9 @@ pub async fn drop_old(conn: &mut PgConnection, keep: Duration) -> Result<Vec<Str
           and (f.used_at < now() - make_interval(secs => $1)
                or (f.stored_at is null and f.used_at < now() - make_interval(secs => $2))
                or (f.stored_at is not null and f.used_at < now() - make_interval(secs => $3)
-                   and not exists (select 1 from impact_mirror.load l where l.archive_key = f.key)))
+                   and not exists (select 1 from impact_mirror.load l where l.archive_key = f.key)
+                   -- What was refused is kept for whoever wants to see why.
+                   and not exists (select 1 from impact_mirror.job j where j.id = f.job_id and j.state = 'failed')))
           and not exists (
               select 1
               from impact_mirror.reload r

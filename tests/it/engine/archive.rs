@@ -154,25 +154,28 @@ async fn an_archive_that_fails_holds_no_load_up_and_gets_its_files_later() {
 #[tokio::test]
 async fn old_files_and_orphans_are_removed_and_nothing_else() {
     let world = World::new().await;
-    let settings = world.settings(&(actions(4) + &clicks(2) + &archive(&world)));
+    let settings = world.settings(&(actions(4) + &clicks(3) + &archive(&world)));
     world.sync(&settings).await;
     let foreign = dir(&world).join("brand/actions/1000/job-9-00000000.csv.zst");
     fs::write(&foreign, "somebody else's").unwrap();
-    assert_eq!(files(&dir(&world)).len(), 7);
-    // One is too old, one was never loaded, and one is as old but was read again yesterday.
+    assert_eq!(files(&dir(&world)).len(), 9);
+    // One is too old, one was never loaded, one was refused, and one is as old but was read again yesterday.
     world
         .execute(
             "update impact_mirror.archived_file set created_at = now() - interval '40 days', used_at = now() - interval '40 days' \
              where export = 'actions'; \
              update impact_mirror.archived_file set created_at = now() - interval '40 days', used_at = now() - interval '25 hours' \
              where export = 'clicks'; \
-             update impact_mirror.load set archive_key = null where id = (select max(id) from impact_mirror.load where export = 'clicks')",
+             update impact_mirror.load set archive_key = null where id in ( \
+                 select id from impact_mirror.load where export = 'clicks' order by id desc limit 2); \
+             update impact_mirror.job set state = 'failed', load_id = null, error_kind = 'bad_file', error_message = 'refused' \
+             where id = (select max(job_id) from impact_mirror.load where export = 'clicks')",
         )
         .await;
     world.sync(&settings).await;
     let left = "select concat(export, ' ', removed_at is not null) from impact_mirror.archived_file order by 1";
-    assert_eq!(world.query(left).await, ["actions t", "clicks f", "clicks t"]);
-    assert_eq!(files(&dir(&world)).len(), 3);
+    assert_eq!(world.query(left).await, ["actions t", "clicks f", "clicks f", "clicks t"]);
+    assert_eq!(files(&dir(&world)).len(), 5);
     assert!(foreign.exists());
 
     let explained = explained(&world, &settings, "actions", &["_program=1000"]).await;
