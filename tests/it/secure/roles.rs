@@ -36,7 +36,10 @@ impl Roles {
 
     async fn drop(&self, scene: &Scene) {
         let Self { daemon, reader, .. } = self;
-        scene.execute(&format!("drop owned by {daemon}, {reader} cascade; drop role {daemon}, {reader}")).await;
+        for role in [reader, daemon] {
+            scene.execute(&format!("drop owned by {role} cascade")).await;
+            scene.execute(&format!("drop role {role}")).await;
+        }
     }
 }
 
