@@ -149,6 +149,7 @@ async fn a_start_that_waits_for_a_frozen_postgres_can_be_stopped() {
     signal_all(&frozen, Signal::SIGSTOP);
     let mut daemon = scene.run();
     daemon.until_says("waiting for it").await;
+    tokio::time::sleep(Duration::from_secs(2)).await; // into the next try, which takes 10 s
     daemon.signal(Signal::SIGTERM);
     let (status, took) = daemon.ended().await;
     signal_all(&frozen, Signal::SIGCONT);
