@@ -82,9 +82,27 @@ fn processes(state_dir: &Path) -> Vec<Pid> {
     std::iter::once(Pid::from_raw(postmaster.parse().unwrap())).chain(children).collect()
 }
 
-fn signal_all(processes: &[Pid], signal: Signal) {
-    for process in processes {
-        let _ = kill(*process, signal);
+/// A cluster that is frozen as long as this value lives.
+struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    fn new(state_dir: &Path) -> Self {
+        let frozen = Self(processes(state_dir));
+        assert!(frozen.0.len() > 5, "{:?}", frozen.0);
+        frozen.signal(Signal::SIGSTOP);
+        frozen
+    }
+
+    fn signal(&self, signal: Signal) {
+        for process in &self.0 {
+            let _ = kill(*process, signal);
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGCONT);
     }
 }
 
@@ -105,13 +123,11 @@ async fn a_frozen_postgres_is_ill_health_until_it_thaws() {
     let state = StateDir::new();
     let server = Embedded::start(state.path()).await.unwrap();
     let (scene, mut daemon, url) = with_a_server_of_its_own(&server).await;
-    let frozen = processes(state.path());
-    assert!(frozen.len() > 5, "{frozen:?}");
     scene.execute("select pg_notify('impact_mirror_wake', '')").await;
-    signal_all(&frozen, Signal::SIGSTOP);
+    let frozen = Frozen::new(state.path());
     until_probe(&url, "healthz", 503, ": ").await;
     assert_eq!(probe(&url, "readyz").await.0, 503);
-    signal_all(&frozen, Signal::SIGCONT);
+    drop(frozen);
     until_probe(&url, "healthz", 200, "ok").await;
     until_probe(&url, "readyz", 200, "ready").await;
     works(&scene, 2).await;
@@ -145,14 +161,13 @@ async fn a_start_that_waits_for_a_frozen_postgres_can_be_stopped() {
     let server = Embedded::start(state.path()).await.unwrap();
     let pool = PgPoolOptions::new().connect_lazy(server.url()).unwrap();
     let scene = Scene::on(still(QUICK), Wishes::default(), server.url(), pool).await;
-    let frozen = processes(state.path());
-    signal_all(&frozen, Signal::SIGSTOP);
+    let frozen = Frozen::new(state.path());
     let mut daemon = scene.run();
     daemon.until_says("waiting for it").await;
     tokio::time::sleep(Duration::from_secs(2)).await; // into the next try, which takes 10 s
     daemon.signal(Signal::SIGTERM);
     let (status, took) = daemon.ended().await;
-    signal_all(&frozen, Signal::SIGCONT);
+    drop(frozen);
     assert_eq!(status.code(), Some(0), "{}", daemon.log());
     assert!(took < Duration::from_secs(5), "{took:?}");
     server.stop().await.unwrap();
