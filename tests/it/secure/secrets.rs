@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Response;
 use impact_mirror::sandbox::{Fault, FaultKind, Point};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::Client;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -36,6 +37,9 @@ struct Life {
 
 impl Life {
     async fn new() -> Self {
+        // Where the machine allows core dumps, a process of ours inherits that.
+        let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+        setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();
         let wishes = Wishes { exports: &[Mirrored::Actions], ..Wishes::default() };
         let mut scene = Scene::with(still(Duration::from_millis(40)), wishes).await;
         let unique = uuid::Uuid::new_v4().simple().to_string();
