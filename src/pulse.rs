@@ -69,11 +69,13 @@ impl Pulse {
         2 * self.slack
     }
 
-    /// The loops that do not go round at `now` as they should.
+    /// The loops that do not go round at `now` as they should. Where the database has no room, one that is not back waits for
+    /// some with what a restart would lose.
     pub fn late(&self, now: Instant) -> Vec<Late> {
+        let waits_for_room = self.no_room().is_some();
         let why = |one: &Loop| match one.word {
             Word::Ended => Some(Why::Ended),
-            Word::BackBy(back_by) if now.saturating_duration_since(back_by) > self.slack => {
+            Word::BackBy(back_by) if now.saturating_duration_since(back_by) > self.slack && !waits_for_room => {
                 Some(Why::NotBack(now.saturating_duration_since(back_by)))
             }
             Word::Silent | Word::BackBy(_) => {
@@ -218,6 +220,8 @@ mod tests {
         assert_eq!(pulse.late(now + Duration::from_mins(10)), []);
         let late = pulse.late(now + Duration::from_mins(11));
         assert_eq!(late.iter().map(|late| late.part).collect::<Vec<_>>(), ["planner"]);
+        pulse.lacks_room("outcome", "no space");
+        assert_eq!(pulse.late(now + Duration::from_mins(11)), []);
     }
 
     #[test]
