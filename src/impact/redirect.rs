@@ -68,12 +68,10 @@ fn is_private_v4(ip: Ipv4Addr) -> bool {
     /// Where Azure answers virtual machines, in the middle of public addresses.
     const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     let [a, b, c, _] = ip.octets();
-    match (a, b, c) {
-        (0 | 10 | 127 | 224.., ..) | (169, 254, _) | (192, 168, _) => true, // this host, private, loopback, multicast, reserved
-        (100, 64..128, _) | (172, 16..32, _) | (198, 18 | 19, _) => true, // behind carrier-grade NAT, private, benchmarks
-        (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113) => true,         // protocols, documentation
-        _ => ip == AZURE,
-    }
+    let is_of_this_machine_or_nobody = matches!(a, 0 | 127 | 224..) || (a, b) == (169, 254);
+    let is_of_a_network = a == 10 || matches!((a, b), (172, 16..32) | (192, 168) | (100, 64..128) | (198, 18 | 19));
+    let is_for_protocols_or_papers = matches!((a, b, c), (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113));
+    is_of_this_machine_or_nobody || is_of_a_network || is_for_protocols_or_papers || ip == AZURE
 }
 
 fn is_private_v6(ip: Ipv6Addr) -> bool {
@@ -82,8 +80,10 @@ fn is_private_v6(ip: Ipv6Addr) -> bool {
         is_private_v4(Ipv4Addr::new(a, b, c, d))
     };
     match ip.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => last(high, low), // IPv4-mapped, NAT64
-        [0x2002, high, low, ..] => last(high, low),                                                    // 6to4
+        // IPv4-mapped, NAT64, 6to4.
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            last(high, low)
+        }
         [0x2001, 0 | 0xdb8, ..] => true,                   // Teredo, documentation
         [first, ..] => !(0x2000..0x4000).contains(&first), // all that is public begins so
     }

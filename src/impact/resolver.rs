@@ -70,7 +70,7 @@ mod tests {
         while let Some(deeper) = cause.and_then(|cause| cause.source()) {
             cause = Some(deeper);
         }
-        assert!(cause.is_some_and(|cause| cause.is::<LeadsInside>()), "{error:?}");
+        assert!(cause.is_some_and(<dyn std::error::Error>::is::<LeadsInside>), "{error:?}");
 
         let other = reqwest::Client::builder().no_proxy().dns_resolver(Resolver::default()).build().unwrap();
         let asking = tokio::spawn(other.get(url).send());

@@ -186,7 +186,7 @@ pub(super) async fn within<T>(
 /// Whether a name was not connected to for where it leads.
 fn is_inside(error: &reqwest::Error) -> bool {
     let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.any(|cause| cause.is::<LeadsInside>())
+    causes.any(<dyn std::error::Error>::is::<LeadsInside>)
 }
 
 /// A failure before the head of the answer.

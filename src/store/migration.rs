@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -96,7 +97,7 @@ fn explained(error: MigrateError, skew: Skew) -> Error {
         MigrateError::VersionMissing(version) => Error::NewerDatabase { version, newest },
         MigrateError::VersionMismatch(version) => Error::OtherMigration { version },
         MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
-            if source.as_database_error().and_then(|error| error.code()).as_deref() == Some(INSUFFICIENT_PRIVILEGE) =>
+            if source.as_database_error().and_then(DatabaseError::code).as_deref() == Some(INSUFFICIENT_PRIVILEGE) =>
         {
             Error::MayNotMigrate { lacking: skew.lacking, source }
         }

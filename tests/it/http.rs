@@ -1,6 +1,5 @@
 //! The page, the probes and the metrics: a real server on a port of its own, a real database, a plain client.
 
-/// Clients that are slow, long-winded, many or no clients at all.
 mod limits;
 
 use std::sync::Arc;

@@ -185,7 +185,7 @@ fn what_an_old_version_would_not_survive_is_found() {
     ] {
         assert_eq!(contractions(bad).len(), 1, "{bad}");
     }
-    for good in ["-- drop table t\nselect 1;", "alter table t add column a int not null default 0;", &NEXT] {
+    for good in ["-- drop table t\nselect 1;", "alter table t add column a int not null default 0;", NEXT] {
         assert!(contractions(good).is_empty(), "{good}");
     }
 }
