@@ -209,7 +209,7 @@ async fn a_hostile_impact_com_gets_no_secret_into_anything() {
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let app = axum::Router::new().fallback(answer).with_state(Arc::clone(&hostile));
     tokio::spawn(async move { axum::serve(listener, app).await });
-    let base = life.scene.sandbox.base_url().to_string();
+    let base = life.scene.sandbox.base_url().clone();
     life.scene.edit_config(|text| text.replace(base.trim_end_matches('/'), &origin));
 
     let daemon = life.scene.run();
