@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny postgres dev-db
+.PHONY: help demo test bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny sbom postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -41,9 +41,11 @@ prepare: ## .sqlx anew, after a query or a migration has changed
 check-prepare: ## fails where .sqlx does not fit queries and migrations
 	.ci/prepare --check
 
-deny: ## licences, banned crates and sources of what we depend on
-	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
-	else echo "cargo-deny is not installed, so dependencies are not checked (cargo install --locked cargo-deny)"; fi
+deny: ## licences, banned crates and sources of what we depend on, and known vulnerabilities where their database can be had
+	.ci/deny
+
+sbom: ## what the program is made of, as target/sbom.cdx.json
+	.ci/sbom
 
 check-alerts: ## the alert rules for Prometheus, checked and played
 	@if command -v promtool >/dev/null; then promtool check rules deploy/prometheus/alerts.yaml && promtool test rules deploy/prometheus/alerts_test.yaml; \

@@ -59,7 +59,7 @@ pub const DATABASE_UP: Metric =
     gauge("impact_mirror_database_up", "1 where the database answered; without it, what is read from it is missing.");
 pub const ENGINE_LATE: Metric = gauge(
     "impact_mirror_engine_late_loops",
-    "Loops of the engine that should be back and are not; /healthz names them.",
+    "Loops of the engine that do not go round as they should; /healthz names them.",
 );
 pub const ENGINE_ROUNDS: Metric =
     counter("impact_mirror_engine_rounds_total", "How often the loops of each part of the engine have gone round.");

@@ -1,19 +1,22 @@
-//! Whether the loops of the engine still go round. Each says when it will be back; one that is not back by then is late.
+//! Whether the loops of the engine still go round. Each says when it will be back; one that is not back by then is late, and
+//! so is one all of whose rounds fail, and one that has ended though nobody told it to.
 //!
-//! A loop that waits for a database goes round as well. That the database has no room to write it down is kept here, for
-//! there it cannot be.
+//! That the database has no room to write it down is kept here, for there it cannot be.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How much later than it said a loop may be back.
+/// How much later than it said a loop may be back, at most.
 const SLACK: Duration = Duration::from_secs(30);
+/// How many slacks a loop may fail for: what is over sooner mends itself.
+const FAILING: u32 = 4;
 
 /// The loops of one engine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pulse {
+    slack: Duration,
     loops: Mutex<Vec<Loop>>,
     no_room: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -23,6 +26,7 @@ struct Loop {
     part: &'static str,
     rounds: u64,
     word: Word,
+    failing_since: Option<Instant>,
 }
 
 /// What a loop said last.
@@ -34,25 +38,52 @@ enum Word {
     Ended,
 }
 
+impl Default for Pulse {
+    fn default() -> Self {
+        Self::new(SLACK)
+    }
+}
+
 impl Pulse {
+    /// An engine whose processes are given up after `lease` without a word is held to that, where it is short.
+    pub fn new(lease: Duration) -> Self {
+        Self { slack: lease.min(SLACK), loops: Mutex::default(), no_room: Mutex::default() }
+    }
+
     /// A loop of `part`, which several may share, begins.
     pub fn begin(self: &Arc<Self>, part: &'static str) -> Beat {
         let mut loops = self.loops();
-        loops.push(Loop { part, rounds: 0, word: Word::BackBy(Instant::now()) });
+        loops.push(Loop { part, rounds: 0, word: Word::BackBy(Instant::now()), failing_since: None });
         Beat { pulse: Arc::clone(self), index: loops.len() - 1 }
     }
 
-    /// The loops that should be back at `now` and are not.
+    /// The same for a loop that reports nothing but that it ended.
+    pub fn begin_silent(self: &Arc<Self>, part: &'static str) -> Beat {
+        let beat = self.begin(part);
+        beat.silent();
+        beat
+    }
+
+    /// What a query takes at most while all is well.
+    pub fn query(&self) -> Duration {
+        2 * self.slack
+    }
+
+    /// The loops that do not go round at `now` as they should. Where the database has no room, one that is not back waits for
+    /// some with what a restart would lose.
     pub fn late(&self, now: Instant) -> Vec<Late> {
-        let lateness = |one: &Loop| match one.word {
-            Word::Silent => None,
-            Word::Ended => Some(Late { part: one.part, by: None }),
-            Word::BackBy(back_by) => {
-                let by = now.saturating_duration_since(back_by);
-                (by > SLACK).then_some(Late { part: one.part, by: Some(by) })
+        let waits_for_room = self.no_room().is_some();
+        let why = |one: &Loop| match one.word {
+            Word::Ended => Some(Why::Ended),
+            Word::BackBy(back_by) if now.saturating_duration_since(back_by) > self.slack && !waits_for_room => {
+                Some(Why::NotBack(now.saturating_duration_since(back_by)))
+            }
+            Word::Silent | Word::BackBy(_) => {
+                let failing = now.saturating_duration_since(one.failing_since?);
+                (failing > FAILING * self.slack).then_some(Why::Failing(failing))
             }
         };
-        self.loops().iter().filter_map(lateness).collect()
+        self.loops().iter().filter_map(|one| Some(Late { part: one.part, why: why(one)? })).collect()
     }
 
     /// How often the loops of each part have gone round.
@@ -92,7 +123,7 @@ impl Pulse {
     }
 }
 
-/// What a loop reports with. Dropping it says nothing: a loop that panics is late once its last word is over.
+/// What a loop reports with. Dropping it says nothing, unless the loop panics: then it has ended.
 #[derive(Debug)]
 pub struct Beat {
     pulse: Arc<Pulse>,
@@ -115,6 +146,16 @@ impl Beat {
         self.report(0, Word::Silent);
     }
 
+    /// The round has failed. The loop is late once all its rounds fail for some time.
+    pub fn failed(&self) {
+        self.pulse.loops()[self.index].failing_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The round has not failed, or not by a fault of ours.
+    pub fn worked(&self) {
+        self.pulse.loops()[self.index].failing_since = None;
+    }
+
     /// The loop has ended though nobody told it to.
     pub fn ended(&self) {
         self.report(0, Word::Ended);
@@ -127,20 +168,41 @@ impl Beat {
     }
 }
 
-/// A loop that is not back.
+impl Drop for Beat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.ended();
+        }
+    }
+}
+
+/// A loop that does not go round as it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Late {
     /// Which part of the engine.
     pub part: &'static str,
-    /// By how much; none: it has ended.
-    pub by: Option<Duration>,
+    /// What is wrong with it.
+    pub why: Why,
+}
+
+/// What is wrong with a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It is not back, for so much longer than it said.
+    NotBack(Duration),
+    /// It goes round, and all rounds have failed for so long.
+    Failing(Duration),
+    /// It has ended.
+    Ended,
 }
 
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.by {
-            Some(by) => write!(f, "{}: not back for {} s longer than announced", self.part, by.as_secs()),
-            None => write!(f, "{}: ended", self.part),
+        let part = self.part;
+        match self.why {
+            Why::NotBack(by) => write!(f, "{part}: not back for {} s longer than announced", by.as_secs()),
+            Why::Failing(since) => write!(f, "{part}: every round has failed for {} s", since.as_secs()),
+            Why::Ended => write!(f, "{part}: ended"),
         }
     }
 }
@@ -158,6 +220,8 @@ mod tests {
         assert_eq!(pulse.late(now + Duration::from_mins(10)), []);
         let late = pulse.late(now + Duration::from_mins(11));
         assert_eq!(late.iter().map(|late| late.part).collect::<Vec<_>>(), ["planner"]);
+        pulse.lacks_room("outcome", "no space");
+        assert_eq!(pulse.late(now + Duration::from_mins(11)), []);
     }
 
     #[test]
@@ -166,6 +230,34 @@ mod tests {
         let beat = pulse.begin("schedules");
         beat.ended();
         assert_eq!(pulse.late(Instant::now())[0].to_string(), "schedules: ended");
+    }
+
+    #[test]
+    fn a_loop_all_of_whose_rounds_fail_is_late_until_one_does_not() {
+        let pulse = Arc::new(Pulse::new(Duration::from_secs(2)));
+        let beat = pulse.begin("load");
+        beat.round(Duration::from_mins(10));
+        beat.failed();
+        let (soon, later) = (Instant::now() + Duration::from_secs(7), Instant::now() + Duration::from_secs(9));
+        beat.failed();
+        assert_eq!(pulse.late(soon), []);
+        assert_eq!(pulse.late(later)[0].to_string(), "load: every round has failed for 9 s");
+        beat.worked();
+        assert_eq!(pulse.late(later), []);
+    }
+
+    #[test]
+    fn a_loop_that_panics_has_ended_whatever_it_said_before() {
+        let pulse = Arc::new(Pulse::default());
+        let beat = pulse.begin_silent("schedules");
+        let died = std::thread::spawn(move || {
+            let _beat = beat;
+            panic!("on purpose");
+        });
+        assert!(died.join().is_err());
+        assert_eq!(pulse.late(Instant::now())[0].why, Why::Ended);
+        drop(pulse.begin_silent("archive"));
+        assert_eq!(pulse.late(Instant::now()).len(), 1, "an end in peace is none");
     }
 
     #[test]

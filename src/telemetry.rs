@@ -1,4 +1,4 @@
-//! Logs: readable lines on a terminal, JSON for machines.
+//! What the process says and leaves behind. Logs: readable lines on a terminal, JSON for machines. No core dumps.
 
 use std::io::IsTerminal;
 
@@ -30,4 +30,12 @@ pub fn start(form: Form, default_filter: &str) {
         Form::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         Form::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),
     }
+}
+
+/// Has the system write no image of this process, which would hold its secrets, when it crashes; on Linux it also keeps its
+/// memory and environment from other processes of the same user. Where the system refuses, all goes on as it would.
+pub fn leave_no_core() {
+    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
 }

@@ -60,7 +60,15 @@ impl Database {
                 store::migrate(&options).await?;
                 store::connect(options.clone(), connections).await
             };
-            let error = match opened.await {
+            let opened = match &patience {
+                Patience::Until(_) => opened.await,
+                Patience::Endless(stop) => tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Ok(None),
+                    opened = opened => opened,
+                },
+            };
+            let error = match opened {
                 Ok(pool) => return Ok(Some(Self { pool, embedded })),
                 Err(error) => error,
             };

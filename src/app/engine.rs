@@ -98,15 +98,15 @@ impl Engine {
         let gently = &stop.gently;
         let (pool, all, wakes, planner) =
             (context.pool.clone(), crons.clone(), Arc::clone(&context.wakes), planner.clone());
-        let schedules = context.pulse.begin("schedules");
-        schedules.silent();
+        let schedules = context.pulse.begin_silent("schedules");
+        let pulse = Arc::clone(&context.pulse);
         let (stop_cron, stop_planner) = (gently.clone(), gently.clone());
         tasks.spawn(async move {
             if let Err(error) = scheduler::catch_up(&pool, &all).await {
                 tracing::warn!(error = %Chain(&error), "cannot catch up on missed ticks; the next ones stand for them");
             }
             planner.wakes.plan.notify_one();
-            if let Err(error) = scheduler::run(pool, all, wakes, stop_cron).await {
+            if let Err(error) = scheduler::run(pool, all, wakes, &pulse, stop_cron).await {
                 tracing::error!(error = %Chain(&error), "the schedules have stopped");
                 schedules.ended();
             }
@@ -177,6 +177,7 @@ pub(super) async fn context(
     };
     write_configuration(&pool, &settings).await?;
     check_partitions(&pool, &settings, exports).await?;
+    let pulse = Arc::new(Pulse::new(settings.workers.lease));
     Ok(Arc::new(Context {
         pool,
         settings: Arc::new(settings),
@@ -185,7 +186,7 @@ pub(super) async fn context(
         spool,
         archive,
         wakes: Arc::new(Wakes::default()),
-        pulse: Arc::new(Pulse::default()),
+        pulse,
         leases: worker::Leases::default(),
         metadata: worker::MetaData::default(),
     }))

@@ -122,6 +122,7 @@ async fn discover(context: &Context, account: &Account) -> anyhow::Result<()> {
 
 /// Wakes the engine when a command or a replica says that there is work.
 pub(super) async fn listen(context: Arc<Context>, stop: CancellationToken) {
+    let _beat = context.pulse.begin_silent("commands");
     let mut failures = 0_u32;
     while !stop.is_cancelled() {
         let heard = async {
@@ -152,6 +153,7 @@ pub(super) async fn listen(context: Arc<Context>, stop: CancellationToken) {
 
 /// Rounds of the house, until told to stop.
 pub(super) async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
+    let _beat = context.pulse.begin_silent("housekeeping");
     tokio::select! {
         biased;
         () = stop.cancelled() => return,
@@ -191,6 +193,7 @@ async fn keep_tables(context: &Context) -> anyhow::Result<()> {
 
 /// Sends files that wait for the archive, and prunes it, until told to stop.
 pub(super) async fn keep_archive(context: Arc<Context>, stop: CancellationToken) {
+    let _beat = context.pulse.begin_silent("archive");
     loop {
         tokio::select! {
             biased;

@@ -23,6 +23,8 @@ pub use engine::{Engine, Scope, planner, write_configuration};
 pub use reload::{ReloadProgress, ReloadReport, ReloadRequest, reload};
 pub use sync::{SyncEnd, SyncReport, sync};
 
+/// What the start of an engine takes at most: the configuration is written down, and impact.com is asked for programs.
+const START: Duration = Duration::from_mins(10);
 /// How long a stop waits for steps under way before it hands them back.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -31,7 +33,14 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     for warning in settings.not_yet() {
         tracing::warn!("{warning}");
     }
-    let server = http::Server::start(settings.http.listen).await?;
+    let listen = settings.http.listen;
+    if !listen.ip().is_loopback() {
+        tracing::warn!(
+            %listen,
+            "http.listen is no loopback address: whoever reaches it reads the status page and the metrics without a password"
+        );
+    }
+    let server = http::Server::start(listen).await?;
     if let Some(secret) = &settings.http.postback_secret {
         server.take_postbacks(secret.clone());
     }
@@ -40,6 +49,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         server.stop().await;
         return Ok(()); // told to stop while the database was away
     };
+    let beat = server.begin_start();
+    beat.pause(START);
     let started = tokio::select! {
         biased;
         () = stop.cancelled() => None, // told to stop while impact.com was asked for programs

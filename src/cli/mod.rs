@@ -150,6 +150,7 @@ struct AccountArgs {
 
 /// Parses the command line, runs the command and says how it ended.
 pub fn main() -> ExitCode {
+    telemetry::leave_no_core();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::pulse::Pulse;
+use crate::pulse::{Beat, Pulse};
 use snapshot::Snapshots;
 
 /// How long [`Server::stop`] waits for answers under way.
@@ -67,6 +67,7 @@ impl Server {
         let addr = listener.local_addr().map_err(failed)?;
         let face = Arc::new(Face {
             began_at: Clock.now(),
+            start: Arc::default(),
             mirror: OnceLock::new(),
             postbacks: OnceLock::new(),
             snapshots: Snapshots::default(),
@@ -75,6 +76,11 @@ impl Server {
         let router = route::router(Arc::clone(&face));
         tasks.spawn(connection::serve(listener, router, tasks.clone(), stop.clone()));
         Ok(Self { addr, face, tasks, stop })
+    }
+
+    /// What the start of the engine reports with until [`Server::attach`].
+    pub fn begin_start(&self) -> Beat {
+        self.face.start.begin_silent("start")
     }
 
     /// Hands over what there is to show once the engine runs. Only the first call counts.
@@ -116,6 +122,7 @@ impl Drop for Server {
 #[derive(Debug)]
 struct Face {
     began_at: DateTime<Utc>,
+    start: Arc<Pulse>,
     mirror: OnceLock<Mirror>,
     postbacks: OnceLock<postback::Door>,
     snapshots: Snapshots,

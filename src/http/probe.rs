@@ -9,19 +9,26 @@ use axum::http::StatusCode;
 
 use super::{Face, Mirror};
 use crate::error_chain::Chain;
+use crate::pulse::Why;
 use crate::store;
+use crate::store::migration::{self, Skew};
 
 /// How long the database may take to answer a probe.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// 200 while all loops of the engine go round, or while it starts; 503 with the loops that do not.
+/// 200 while all loops of the engine go round, or while it starts; 503 with the loops that do not. Loops that go round and
+/// fail, for the database is away, are for `readyz` to tell: a restart would bring back no database.
 pub(super) async fn healthz(State(face): State<Arc<Face>>) -> (StatusCode, String) {
-    let Some(mirror) = face.mirror.get() else {
-        return (StatusCode::OK, "starting\n".to_owned());
-    };
-    let late = mirror.pulse.late(Instant::now());
+    let mirror = face.mirror.get();
+    let late = mirror.map_or(&face.start, |mirror| &mirror.pulse).late(Instant::now());
     if late.is_empty() {
-        return (StatusCode::OK, "ok\n".to_owned());
+        return (StatusCode::OK, if mirror.is_some() { "ok\n" } else { "starting\n" }.to_owned());
+    }
+    let fail_only = late.iter().all(|late| matches!(late.why, Why::Failing(_)));
+    if let (true, Some(mirror)) = (fail_only, mirror)
+        && store::is_away(&mirror.pool, PATIENCE).await
+    {
+        return (StatusCode::OK, "the database is away\n".to_owned());
     }
     (StatusCode::SERVICE_UNAVAILABLE, late.iter().fold(String::new(), |text, late| format!("{text}{late}\n")))
 }
@@ -31,9 +38,12 @@ pub(super) async fn readyz(State(face): State<Arc<Face>>) -> (StatusCode, String
     let Some(mirror) = face.mirror.get() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     };
-    match tokio::time::timeout(PATIENCE, lacking(mirror)).await {
-        Ok(Ok(0)) => (StatusCode::OK, "ready\n".to_owned()),
-        Ok(Ok(lacking)) => {
+    match tokio::time::timeout(PATIENCE, skew(mirror)).await {
+        Ok(Ok(Skew { lacking: 0, newer: 0 })) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(Ok(Skew { lacking: 0, newer })) => {
+            (StatusCode::OK, format!("ready; a newer version has applied {newer} more migrations to the database\n"))
+        }
+        Ok(Ok(Skew { lacking, newer: _ })) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("the database lacks {lacking} migrations of this version\n"))
         }
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", Chain(&error))),
@@ -41,7 +51,7 @@ pub(super) async fn readyz(State(face): State<Arc<Face>>) -> (StatusCode, String
     }
 }
 
-async fn lacking(mirror: &Mirror) -> Result<usize, store::Error> {
+async fn skew(mirror: &Mirror) -> Result<Skew, store::Error> {
     let mut conn = mirror.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    store::lacking_migrations(&mut conn).await
+    migration::skew(&mut conn).await
 }

@@ -23,7 +23,8 @@ pub(super) struct Cleaner {
 impl Cleaner {
     /// A cleaner for the messages to one account.
     pub(super) fn new(sid: &AccountSid, token: &SecretString) -> Self {
-        let secrets = [sid.as_str(), token.expose_secret()];
+        let together = base64(format!("{}:{}", sid.as_str(), token.expose_secret()).as_bytes());
+        let secrets = [sid.as_str(), token.expose_secret(), together.trim_end_matches('=')];
         Self { secrets: secrets.into_iter().filter(|secret| !secret.is_empty()).map(SecretString::from).collect() }
     }
 
@@ -65,6 +66,20 @@ impl Cleaner {
         let message = self.clean(&found.unwrap_or_default());
         if message.is_empty() { fallback.to_owned() } else { message }
     }
+}
+
+/// The form that SID and token have in a header.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let number = group.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let digit = char::from(DIGITS[(number >> (18 - 6 * place) & 63) as usize]);
+            text.push(if place > group.len() { '=' } else { digit });
+        }
+    }
+    text
 }
 
 /// The words of the envelope (impact-api §5.1), of a gateway (`title`, impact-api §1.2) or of a job.
@@ -186,6 +201,7 @@ mod tests {
             ("GET /Advertisers/IRsecretsid/Jobs?CreatedAfter=x failed", "GET /Advertisers/[hidden]/Jobs failed"),
             ("https://IRsecretsid:tok/en@host/x", "https://[hidden]:[hidden]@host/x"),
             ("Authorization: Basic SVI6dG9r accepted?", "Authorization: Basic [hidden] accepted?"),
+            ("the header \"Basic SVJzZWNyZXRzaWQ6dG9rL2Vu\" is bad", "the header \"Basic [hidden]\" is bad"),
             ("Is this it?", "Is this it?"),
         ] {
             assert_eq!(cleaner().clean(text), expected);

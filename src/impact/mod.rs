@@ -12,6 +12,7 @@ mod job;
 mod limits;
 mod message;
 mod redirect;
+mod resolver;
 mod transport;
 mod unpack;
 mod wire;

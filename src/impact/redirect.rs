@@ -1,6 +1,6 @@
 //! Which places a download may be redirected to. The answer comes from outside and must not lead us into our own network.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
@@ -26,7 +26,7 @@ pub(super) fn target(api: &Url, from: &Url, location: &str) -> Result<Url, Error
     let Ok(url) = from.join(location) else {
         return refused("an unreadable address".to_owned(), "it is not a URL");
     };
-    let target = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
+    let target = shown(&url);
     if !url.username().is_empty() || url.password().is_some() {
         return refused(target, "it carries credentials");
     }
@@ -42,33 +42,51 @@ pub(super) fn target(api: &Url, from: &Url, location: &str) -> Result<Url, Error
     Ok(url)
 }
 
+/// Scheme and host of a place, nothing more.
+pub(super) fn shown(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
 fn is_inside(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(_)) => is_loopback(url),
+        Some(Host::Domain(_)) => is_loopback(url), // its addresses are looked at when they are known
         Some(Host::Ipv4(ip)) => is_private(ip.into()),
-        Some(Host::Ipv6(ip)) => is_private(ip.to_canonical()),
+        Some(Host::Ipv6(ip)) => is_private(ip.into()),
         None => true,
     }
 }
 
-fn is_private(ip: IpAddr) -> bool {
+/// Whether an address is anything but one of the public internet.
+pub(super) fn is_private(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => {
-            ip.is_loopback()
-                || ip.is_private()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_broadcast()
-                || ip.octets()[0] == 0
-                || is_shared(ip)
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        IpAddr::V4(ip) => is_private_v4(ip),
+        IpAddr::V6(ip) => is_private_v6(ip),
     }
 }
 
-/// 100.64.0.0/10, the addresses behind carrier-grade NAT.
-const fn is_shared(ip: Ipv4Addr) -> bool {
-    ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64
+fn is_private_v4(ip: Ipv4Addr) -> bool {
+    /// Where Azure answers virtual machines, in the middle of public addresses.
+    const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+    let [a, b, c, _] = ip.octets();
+    let is_of_this_machine_or_nobody = matches!(a, 0 | 127 | 224..) || (a, b) == (169, 254);
+    let is_of_a_network = a == 10 || matches!((a, b), (172, 16..32) | (192, 168) | (100, 64..128) | (198, 18 | 19));
+    let is_for_protocols_or_papers = matches!((a, b, c), (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113));
+    is_of_this_machine_or_nobody || is_of_a_network || is_for_protocols_or_papers || ip == AZURE
+}
+
+fn is_private_v6(ip: Ipv6Addr) -> bool {
+    let last = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_private_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match ip.segments() {
+        // IPv4-mapped, NAT64, 6to4.
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            last(high, low)
+        }
+        [0x2001, 0 | 0xdb8, ..] => true,                   // Teredo, documentation
+        [first, ..] => !(0x2000..0x4000).contains(&first), // all that is public begins so
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +141,60 @@ mod tests {
             "//169.254.169.254/x",
         ] {
             assert!(verdict(api, location).is_err(), "{location}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_of_the_public_internet_are_public() {
+        for public in [
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "168.63.129.17",
+            "223.255.255.255",
+            "2a00:1450:4001::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+        ] {
+            assert!(!is_private(public.parse().expect("an address")), "{public}");
+        }
+        for private in [
+            "0.0.0.0",
+            "10.255.255.255",
+            "100.64.0.0",
+            "100.100.100.200",
+            "127.0.0.2",
+            "168.63.129.16",
+            "169.254.169.254",
+            "172.16.0.0",
+            "172.31.255.255",
+            "192.0.0.192",
+            "192.168.0.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::8.8.8.8",
+            "2001::1",
+            "2001:db8::1",
+            "2002:a00:1::1",
+            "2002:7f00:1::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(is_private(private.parse().expect("an address")), "{private}");
         }
     }
 

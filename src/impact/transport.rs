@@ -13,6 +13,7 @@ use super::error::{Call, Error, Refusal};
 use super::limits::{Answer, Limits, server_date};
 use super::message::Cleaner;
 use super::redirect;
+use super::resolver::{LeadsInside, Resolver};
 use super::unpack::{ENCODINGS, Unpacked};
 use super::wire::{Document, Fields};
 use crate::account::AccountSid;
@@ -44,6 +45,9 @@ impl Patience {
 /// The HTTP client with one account's credential.
 pub(super) struct Transport {
     http: reqwest::Client,
+    resolver: Resolver,
+    /// Where the API is; what it names on its own host is not looked at twice.
+    api: Url,
     sid: AccountSid,
     token: SecretString,
     version: HeaderValue,
@@ -54,7 +58,9 @@ pub(super) struct Transport {
 impl Transport {
     /// A client that follows no redirects by itself and asks no proxy for loopback.
     pub(super) fn new(account: &config::Account, address: &Address, patience: Patience) -> Result<Self, Error> {
+        let resolver = Resolver::default();
         let mut http = reqwest::Client::builder()
+            .dns_resolver(resolver.clone())
             .user_agent(concat!("impact-mirror/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -66,6 +72,8 @@ impl Transport {
         }
         Ok(Self {
             http: http.build().map_err(|source| Error::Setup { source })?,
+            resolver,
+            api: address.base().clone(),
             sid: account.sid.clone(),
             token: account.auth_token.clone(),
             version: address.version(),
@@ -101,8 +109,19 @@ impl Transport {
     }
 
     /// Fetches from storage, without the credential: it would leak, and storage refuses a second one (impact-api §2.6).
+    /// From an API elsewhere it leads to no address in a private network.
     pub(super) async fn fetch(&self, url: Url) -> Result<Response, Error> {
-        self.http.get(url).send().await.map_err(|error| unsent_or_unanswered(Call::Storage, error))
+        if !redirect::is_loopback(&self.api) && url.host() != self.api.host() {
+            self.resolver.watch(&url);
+        }
+        let target = redirect::shown(&url);
+        let sent = self.http.get(url).send().await;
+        if let Err(error) = &sent
+            && is_inside(error)
+        {
+            return Err(Error::UnsafeRedirect { target, reason: "its name leads into a private network" });
+        }
+        sent.map_err(|error| unsent_or_unanswered(Call::Storage, error))
     }
 
     /// Reads a successful answer; one that says `Status: ERROR` is refused all the same (impact-api §5.2).
@@ -164,6 +183,12 @@ pub(super) async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::TimedOut { call, limit }))
 }
 
+/// Whether a name was not connected to for where it leads.
+fn is_inside(error: &reqwest::Error) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.any(<dyn std::error::Error>::is::<LeadsInside>)
+}
+
 /// A failure before the head of the answer.
 fn unsent_or_unanswered(call: Call, error: reqwest::Error) -> Error {
     let source = error.without_url();
@@ -192,4 +217,54 @@ async fn read_head(call: Call, response: Response, limit_bytes: u64) -> Vec<u8> 
         }
     }
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::account::{AccountName, Persona};
+    use crate::config::{Account, Programs, Quota};
+
+    /// A transport for an account whose API is elsewhere, or here.
+    fn transport(base_url: &str) -> Transport {
+        let account = Account {
+            name: AccountName::new("acme"),
+            persona: Persona::Brand,
+            sid: AccountSid::new("IRx"),
+            auth_token: SecretString::from("t"),
+            base_url: base_url.parse().unwrap(),
+            time_zone: chrono_tz::UTC,
+            programs: Programs::All,
+            quota: Quota {
+                report_export_per_day: 1,
+                click_export_per_day: 1,
+                requests_per_hour: 1,
+                share: 1.0,
+                replay_cost: 1,
+                duplicate_cost: 1,
+                refused_cost: 1,
+            },
+        };
+        Transport::new(&account, &Address::new(&account), Patience::USUAL).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_redirect_by_name_into_a_private_network_is_refused_before_it_is_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url: Url = format!("http://localhost:{port}/f?signature=x").parse().unwrap();
+        let error = transport("https://api.impact.com").fetch(url.clone()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the download was redirected to http://localhost, which is refused: its name leads into a private network"
+        );
+        // The same from an API on this machine is what the simulator does.
+        let local = transport("http://127.0.0.1:1");
+        tokio::select! {
+            accepted = listener.accept() => drop(accepted.unwrap()),
+            answer = local.fetch(url) => panic!("{answer:?}"),
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::account::AccountName;
 use crate::clock::Clock;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
+use crate::pulse::{Beat, Pulse};
 use crate::store;
 use crate::wake::Wakes;
 
@@ -85,11 +86,14 @@ pub async fn run(
     pool: PgPool,
     crons: Vec<Cron>,
     wakes: Arc<Wakes>,
+    pulse: &Arc<Pulse>,
     stop: CancellationToken,
 ) -> Result<(), JobSchedulerError> {
     let mut scheduler = JobScheduler::new().await?;
     for cron in crons {
-        set_bell(&scheduler, Bell { cron: Arc::new(cron), pool: pool.clone(), wakes: Arc::clone(&wakes) }).await?;
+        let beat = Arc::new(pulse.begin("schedules"));
+        let (cron, pool, wakes, query) = (Arc::new(cron), pool.clone(), Arc::clone(&wakes), pulse.query());
+        set_bell(&scheduler, Bell { cron, pool, wakes, beat, query }).await?;
     }
     scheduler.start().await?;
     stop.cancelled().await;
@@ -101,6 +105,9 @@ struct Bell {
     cron: Arc<Cron>,
     pool: PgPool,
     wakes: Arc<Wakes>,
+    beat: Arc<Beat>,
+    /// What writing a tick takes at most.
+    query: Duration,
 }
 
 /// Sets a bell for the next occurrence. The scheduler's own cron jobs keep the zone's offset of the day they were made
@@ -110,9 +117,13 @@ struct Bell {
 fn set_bell(scheduler: &JobScheduler, bell: Bell) -> BoxFuture<'_, Result<(), JobSchedulerError>> {
     async move {
         let now = Clock.now();
-        let Some(next) = bell.cron.next_after(now) else { return Ok(()) }; // a date that never comes
+        let Some(next) = bell.cron.next_after(now) else {
+            bell.beat.silent();
+            return Ok(()); // a date that never comes
+        };
         // Bells ring by whole seconds, up to one early.
         let left = (next - now).min(LONGEST_SLEEP).to_std().unwrap_or(Duration::ZERO) + Duration::from_secs(1);
+        bell.beat.round(left + bell.query);
         let job = Job::new_one_shot_async(left, move |_id, scheduler: JobScheduler| {
             let bell = bell.clone();
             Box::pin(async move {

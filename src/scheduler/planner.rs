@@ -221,7 +221,9 @@ impl Planner {
         let beat = self.pulse.begin("planner");
         loop {
             beat.round(PASS);
-            let pause = match self.pass().await {
+            let passed = self.pass().await;
+            store::tell(&beat, &passed);
+            let pause = match passed {
                 Ok(pass) => pass
                     .wake_at
                     .map_or(LOOK_AGAIN, |at| (at - Clock.now()).to_std().unwrap_or(Duration::ZERO))

@@ -14,6 +14,7 @@ pub mod heard;
 pub mod hint;
 pub mod job;
 pub mod load;
+pub mod migration;
 mod nodelay;
 pub mod order;
 pub mod quota;
@@ -31,10 +32,11 @@ pub mod window_limit;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use crate::pulse::Beat;
 use crate::retry::ErrorKind;
 
 /// What can go wrong between us and our Postgres.
@@ -52,6 +54,37 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("cannot apply the migrations")]
     Migrate(#[source] MigrateError),
+    /// A newer version has brought the schema up to date.
+    #[error(
+        "the database is newer than this program: it has migration {version}, and impact-mirror {} ends with {newest}; \
+         install the version that was here last, or a newer one; to go back, restore a backup from before the upgrade",
+        env!("CARGO_PKG_VERSION")
+    )]
+    NewerDatabase {
+        /// A migration that this version does not know.
+        version: i64,
+        /// The last that it knows.
+        newest: i64,
+    },
+    /// The program is newer than the schema, and may not change that.
+    #[error(
+        "the database is older than this program: it lacks {lacking} migrations, and this user may not apply them; \
+         run `impact-mirror migrate` once with the owner of schema impact_mirror in database.url"
+    )]
+    MayNotMigrate {
+        /// How many migrations are to be applied.
+        lacking: usize,
+        /// What Postgres refused.
+        source: sqlx::Error,
+    },
+    /// A migration was edited after it was released, or comes from a build of somebody else.
+    #[error(
+        "migration {version} of the database is not the one that this program has; install the version that made it"
+    )]
+    OtherMigration {
+        /// Which.
+        version: i64,
+    },
     /// A statement failed.
     #[error("Postgres failed to {what}")]
     Statement {
@@ -81,9 +114,13 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Connect(source) | Self::Statement { source, .. } => ErrorKind::from(source),
-            Self::BadUrl { .. } | Self::Migrate(_) | Self::LeaseLost { .. } | Self::Corrupt { .. } => {
-                ErrorKind::Database
-            }
+            Self::BadUrl { .. }
+            | Self::Migrate(_)
+            | Self::NewerDatabase { .. }
+            | Self::MayNotMigrate { .. }
+            | Self::OtherMigration { .. }
+            | Self::LeaseLost { .. }
+            | Self::Corrupt { .. } => ErrorKind::Database,
         }
     }
 
@@ -143,32 +180,23 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
 /// Compiling an expression costs more than any statement of ours saves by it.
 const NO_JIT: (&str, &str) = ("jit", "off");
 
-/// The bookkeeping of migrations lives with ours, not in somebody's public schema.
-const MIGRATIONS: &str = "impact_mirror._sqlx_migrations";
-
-fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!();
-    migrator.create_schema("impact_mirror");
-    migrator.dangerous_set_table_name(MIGRATIONS);
-    migrator
-}
-
-/// How long a migration waits for a lock: less than the second after which Postgres looks for a deadlock and ends one of the
-/// statements in it, which might be a reader's.
-const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "500ms");
-
-/// Brings the schema up to date. Several processes may try at once; one does it, the others wait. A migration gives way to a
-/// reader who holds what it needs: see [`Error::is_held_up`].
+/// Brings the schema up to date; see [`migration`].
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), Error> {
-    let options = options.clone().options([LOCK_TIMEOUT]);
-    let mut conn = PgConnection::connect_with(&options).await.map_err(Error::Connect)?;
-    migrator().run_direct(None, &mut conn, false).await.map_err(Error::Migrate)?;
-    conn.close().await.map_err(failed("close a connection"))
+    migration::apply(options).await
 }
 
-/// How many of our migrations the database lacks. What a newer version has added does not count.
-pub async fn lacking_migrations(conn: &mut PgConnection) -> Result<usize, Error> {
-    let applied = conn.list_applied_migrations(MIGRATIONS).await.map_err(Error::Migrate)?;
-    let is_applied = |version: i64| applied.iter().any(|one| one.version == version);
-    Ok(migrator().iter().filter(|migration| !is_applied(migration.version)).count())
+/// Whether the server answers a new connection by refusing it, or not at all from where it should be. One that accepts it is
+/// there, and so is one that keeps silent for `patience`: it hangs.
+pub async fn is_away(pool: &PgPool, patience: Duration) -> bool {
+    let options = pool.connect_options();
+    let connected = tokio::time::timeout(patience, PgConnection::connect_with(&options)).await;
+    matches!(connected, Ok(Err(_)))
+}
+
+/// Has a loop report how its round ended. Want of room is told elsewhere and is no failure of the loop.
+pub fn tell<T>(beat: &Beat, ended: &Result<T, Error>) {
+    match ended {
+        Err(error) if error.kind() != ErrorKind::NoRoom => beat.failed(),
+        Ok(_) | Err(_) => beat.worked(),
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Context, QUERY, Stop};
+use super::{Context, Stop};
 use crate::error_chain::Chain;
 use crate::store;
 
@@ -50,7 +50,7 @@ pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
     let every = context.worker.lease / 3;
     let beat = context.pulse.begin("leases");
     loop {
-        beat.round(every + QUERY);
+        beat.round(every + context.pulse.query());
         let is_stopping = stop.gently.is_cancelled();
         tokio::select! {
             biased;
@@ -63,13 +63,16 @@ pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
             if stop.gently.is_cancelled() {
                 break;
             }
+            beat.worked();
             continue;
         }
         let renewed = async {
             let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
             store::transition::heartbeat(&mut conn, &leases, context.worker.lease).await
         };
-        if let Err(error) = renewed.instrument(tracing::info_span!("heartbeat")).await {
+        let renewed = renewed.instrument(tracing::info_span!("heartbeat")).await;
+        store::tell(&beat, &renewed);
+        if let Err(error) = renewed {
             tracing::warn!(error = %Chain(&error), "cannot renew leases");
         }
     }

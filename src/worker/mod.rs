@@ -52,8 +52,8 @@ pub use reload::run as run_reload;
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// The longest that a job which waits for nothing but a claim is left alone.
 const DUE_AGAIN: Duration = Duration::from_secs(5);
-/// What a claim, or a renewal of leases, takes at most while all is well.
-const QUERY: Duration = Duration::from_mins(1);
+/// What a step takes at most that only asks and writes down what was answered.
+const SHORT_STEP: Duration = Duration::from_mins(30);
 
 /// The part that writes what a step came to.
 const OUTCOME: &str = "outcome";
@@ -142,6 +142,14 @@ impl Pool {
             Self::Submit => settings.workers.submit,
             Self::Poll => settings.workers.poll,
             Self::Load => settings.workers.load,
+        }
+    }
+
+    /// How long a step may take: one that loads no longer than the remote job it follows.
+    fn longest_step(self, settings: &Settings) -> Duration {
+        match self {
+            Self::Submit | Self::Poll => SHORT_STEP,
+            Self::Load => settings.workers.job_deadline,
         }
     }
 
@@ -243,15 +251,16 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
     let mut failures = 0;
     let mut in_vain = 0;
     while !stop.gently.is_cancelled() {
-        beat.round(QUERY);
-        let pause = match pool.claim(&context).await {
+        beat.round(context.pulse.query());
+        let claimed = pool.claim(&context).await;
+        store::tell(&beat, &claimed);
+        let pause = match claimed {
             Ok(claimed) if !claimed.jobs.is_empty() => {
                 context.pulse.has_room(pool.as_str());
                 failures = 0;
                 in_vain = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
-                // No step may take longer than the remote job it follows.
-                beat.pause(context.settings.workers.job_deadline);
+                beat.pause(pool.longest_step(&context.settings));
                 run(pool, &context, claimed, &stop).await;
                 continue;
             }

@@ -129,7 +129,7 @@ fn text_length(rest: &str) -> usize {
 }
 
 /// Every source file with the module of the first level that it belongs to.
-fn files(directory: &Path) -> Vec<(String, PathBuf)> {
+pub fn files(directory: &Path) -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
     let mut open = vec![directory.to_owned()];
     while let Some(place) = open.pop() {

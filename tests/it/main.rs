@@ -34,5 +34,7 @@ mod postback;
 mod restart;
 /// The simulator of impact.com, spoken to by a plain HTTP client.
 mod sandbox;
+/// What keeps others out: secrets, roles, statements.
+mod secure;
 /// The spool: written, checked, swept.
 mod spool;

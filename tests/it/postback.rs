@@ -10,7 +10,7 @@ use impact_mirror::store;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::SecretString;
 
-use crate::support::daemon::{Mirrored, Process, Scene, Wishes, still};
+use crate::support::daemon::{Mirrored, Scene, Wishes, still};
 use crate::support::database::{TestDatabase, database};
 
 const SECRET: &str = "0123456789abcdef-test";
@@ -61,14 +61,6 @@ async fn a_postback_to_one_replica_wakes_the_poller_of_another() {
     }
 }
 
-/// Where a daemon's page is.
-async fn url(daemon: &Process) -> String {
-    daemon.until_says("running; stop").await;
-    let log = daemon.log();
-    let (_, rest) = log.split_once("status page: ").unwrap();
-    rest.lines().next().unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn a_daemon_takes_postbacks_and_keeps_their_secret() {
     for body in ["form", "json", "xml", "unknown"] {
@@ -79,7 +71,7 @@ async fn a_daemon_takes_postbacks_and_keeps_their_secret() {
             text.replace("[http]\n", &format!("[http]\npostback_secret = {{ file = \"{}\" }}\n", file.display()))
         });
         let daemon = scene.run();
-        let url = url(&daemon).await;
+        let url = daemon.url().await;
         scene.until_job("state = 'waiting'").await;
         let id: String = scene.value("select remote_job_id from impact_mirror.job").await;
         let body = match body {

@@ -5,6 +5,7 @@ mod archive;
 mod connections;
 mod embedded;
 mod frozen;
+mod health;
 mod idle;
 mod killed;
 mod schedule;

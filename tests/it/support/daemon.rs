@@ -259,6 +259,31 @@ impl Scene {
         .await
     }
 
+    /// Cuts the pauses of all jobs short.
+    pub async fn hurry(&self) {
+        // The tables may not be there yet.
+        let _ = sqlx::raw_sql(
+            "update impact_mirror.job set run_at = now() where finished_at is null and lease_token is null and run_at > now();
+             select pg_notify('impact_mirror_wake', '')",
+        )
+        .execute(&self.pool)
+        .await;
+    }
+
+    /// The same as [`Scene::until_mirrored`], with the pauses of jobs cut short.
+    pub async fn until_mirrored_in_a_hurry(&self) -> Duration {
+        let hurry = async {
+            loop {
+                self.hurry().await;
+                tokio::time::sleep(5 * LOOK).await;
+            }
+        };
+        tokio::select! {
+            took = self.until_mirrored() => took,
+            () = hurry => unreachable!("it goes on for ever"),
+        }
+    }
+
     /// The files in the spool.
     pub fn spooled(&self) -> usize {
         std::fs::read_dir(self.dir.path().join("spool")).map_or(0, Iterator::count)
@@ -282,6 +307,19 @@ pub struct Process {
 }
 
 impl Process {
+    /// The number that the system knows it by.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its status page is.
+    pub async fn url(&self) -> String {
+        self.until_says("running; stop").await;
+        let log = self.log();
+        let (_, rest) = log.split_once("status page: ").unwrap();
+        rest.lines().next().unwrap().to_owned()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
