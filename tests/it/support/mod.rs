@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod database;
+pub mod proxy;
 pub mod small_disk;
 pub mod state_dir;
 pub mod truth;

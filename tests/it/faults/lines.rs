@@ -1,0 +1,65 @@
+//! Each fault of the line between the daemon and Postgres, at each step of a job.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::{LEASE, Stage, break_for_a_while, tell};
+use crate::support::daemon::eventually;
+use crate::support::proxy::Line;
+
+const FAULTS: [Line; 7] = [
+    Line::Refused,
+    Line::Reset,
+    Line::Closed,
+    Line::Stalled,
+    Line::Slow(2_000),
+    Line::CutAfter(60_000),
+    Line::ReplyLost,
+];
+
+/// Breaks the line before an order goes out, while a remote job is followed, and just as results can be fetched.
+async fn comes_back_after(fault: Line) -> Vec<Duration> {
+    let stage = Stage::new().await;
+    let mut took = Vec::new();
+    for (state, loads) in [(None, 6), (Some("waiting"), 8), (Some("loading"), 10)] {
+        if let Some(state) = state {
+            stage.ask().await;
+            stage.scene.until_job(&format!("state = '{state}'")).await;
+            break_for_a_while(&stage.postgres, fault).await;
+        } else {
+            let asked = async {
+                tokio::task::yield_now().await;
+                stage.ask().await;
+            };
+            tokio::join!(break_for_a_while(&stage.postgres, fault), asked);
+        }
+        let began = Instant::now();
+        stage.until_loaded(loads).await;
+        took.push(began.elapsed());
+        eprintln!("{fault:?}, {state:?}: {:.1} s", began.elapsed().as_secs_f64());
+        stage.assert_recovered(&format!("{fault:?}, {state:?}"), loads).await;
+    }
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn the_daemon_comes_back_from_every_fault_of_the_line_to_postgres() {
+    let took: Vec<Duration> = stream::iter(FAULTS).map(comes_back_after).buffer_unordered(3).concat().await;
+    tell("between the daemon and Postgres", &took);
+    assert!(took.iter().all(|took| *took < 2 * LEASE), "a lease at most, and the work itself: {took:?}");
+}
+
+/// Nothing says that a notification was missed but the end of the connection that would have brought it.
+#[tokio::test]
+async fn a_request_made_while_the_daemon_was_cut_off_is_heard() {
+    let stage = Stage::new().await;
+    stage.postgres.set(Line::Closed);
+    eventually("its connections are closed", async || stage.postgres.open() == 0).await;
+    stage.postgres.set(Line::Refused);
+    stage.ask().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stage.postgres.set(Line::Good);
+    stage.until_loaded(6).await;
+    stage.assert_recovered("cut off and asked", 6).await;
+}
