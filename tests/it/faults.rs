@@ -1,13 +1,15 @@
 //! The real process behind lines and servers that fail: it recovers by itself, within a lease, and is then as it was before.
 
+mod clock;
 mod impact;
 mod lines;
-//mod postgres;
+mod postgres;
 
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use impact_mirror::sandbox::Options;
+use sqlx::PgPool;
 
 use crate::support::daemon::{Process, Scene, Wishes, eventually, still};
 use crate::support::database::{TestDatabase, database};
@@ -39,23 +41,34 @@ struct Footprint {
 }
 
 impl Stage {
-    /// A daemon that has loaded everything once and is idle.
+    /// A daemon that has loaded everything twice and is idle.
     async fn new() -> Self {
-        let database = database().await;
-        let url = database.url().to_owned();
-        Self::on(&url, Some(database)).await
+        Self::with(Vec::new()).await
     }
 
-    /// The same, on this database.
-    async fn on(url: &str, database: Option<TestDatabase>) -> Self {
-        let pool = match &database {
-            Some(database) => database.pool().clone(),
-            None => sqlx::PgPool::connect_lazy(url).unwrap(),
-        };
+    /// The same, with more variables in its environment.
+    async fn with(env: Vec<(&'static str, String)>) -> Self {
+        let database = database().await;
+        let (url, pool) = (database.url().to_owned(), database.pool().clone());
+        Self::begin(&url, pool, Some(database), env).await
+    }
+
+    /// The same, on a database that somebody else looks after.
+    async fn on(url: &str, pool: PgPool) -> Self {
+        Self::begin(url, pool, None, Vec::new()).await
+    }
+
+    async fn begin(
+        url: &str,
+        pool: PgPool,
+        database: Option<TestDatabase>,
+        env: Vec<(&'static str, String)>,
+    ) -> Self {
         let postgres = Proxy::to_postgres(url);
         let options = Options { actions_per_day: 300, clicks_per_day: 400, ..still(JOB) };
         let mut scene = Scene::on(options, Wishes::default(), &postgres.postgres_url(url), pool).await;
         scene.database = database;
+        scene.env = env;
         let impact = Proxy::to_http(&scene.sandbox.base_url());
         let (direct, through) = (scene.sandbox.base_url(), impact.http_url());
         scene.edit_config(|text| {
@@ -138,7 +151,7 @@ impl Stage {
     }
 }
 
-/// Breaks a line for a while, at a point where there is work; says how long all of it took from the end of the fault on.
+/// Breaks a line for a while, from the first harm on.
 async fn break_for_a_while(line: &Proxy, fault: Line) {
     let hits = line.hits();
     line.set(fault);

@@ -134,7 +134,11 @@ impl Scenery {
             };
             match report.end {
                 SyncEnd::Done => return,
-                SyncEnd::WaitsForQuota => self.world.pass_quota_time(TimeDelta::hours(25)).await,
+                SyncEnd::WaitsForQuota => {
+                    // What was loaded before is a day old then.
+                    self.world.pass_quota_time(TimeDelta::hours(25)).await;
+                    self.ask_again().await;
+                }
                 SyncEnd::Failed => self.retry_failed().await,
                 SyncEnd::Stopped => unreachable!("nobody stops it"),
             }
@@ -196,7 +200,7 @@ async fn live(plot: &Plot, tally: &Tally) {
     let world = &scenery.world;
     world.sandbox.call_off_faults();
     scenery.finish(Clock::Runs).await;
-    world.sandbox.advance(TimeDelta::hours(3));
+    world.pass_quota_time(TimeDelta::hours(25)).await;
     scenery.ask_again().await;
     scenery.finish(Clock::Stands).await;
 

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 
 use super::{LEASE, Stage, break_for_a_while, tell};
+use crate::restart::quiet_for;
+use crate::support::black_hole::BlackHole;
 use crate::support::daemon::eventually;
 use crate::support::proxy::Line;
 
@@ -54,12 +56,29 @@ async fn the_daemon_comes_back_from_every_fault_of_the_line_to_postgres() {
 #[tokio::test]
 async fn a_request_made_while_the_daemon_was_cut_off_is_heard() {
     let stage = Stage::new().await;
+    stage.scene.until(&quiet_for(2)).await; // nobody is about to plan anyway
     stage.postgres.set(Line::Closed);
-    eventually("its connections are closed", async || stage.postgres.open() == 0).await;
+    eventually("its connections are closed", async || stage.postgres.open().is_empty()).await;
     stage.postgres.set(Line::Refused);
     stage.ask().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     stage.postgres.set(Line::Good);
     stage.until_loaded(6).await;
     stage.assert_recovered("cut off and asked", 6).await;
+}
+
+/// The machine of Postgres dies, and another takes its address: no connection is ever told of it.
+#[tokio::test]
+async fn connections_that_nobody_will_answer_are_given_up() {
+    let stage = Stage::new().await;
+    stage.ask().await;
+    stage.scene.until_job("state = 'waiting'").await;
+    let Some(_hole) = BlackHole::between(stage.postgres.port(), &stage.postgres.open()) else {
+        eprintln!("only root may swallow what goes to a port, with iptables");
+        return;
+    };
+    let began = Instant::now();
+    stage.until_loaded(6).await;
+    tell("a Postgres that fell silent", &[began.elapsed()]);
+    stage.assert_recovered("silence", 6).await;
 }

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod black_hole;
 pub mod daemon;
 pub mod database;
 pub mod proxy;

@@ -1,10 +1,11 @@
 //! A TCP proxy between the daemon and whom it talks to, whose line is spoiled at run time: the faults of a network that the
 //! other side knows nothing of.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,8 +48,8 @@ enum Target {
 #[derive(Debug)]
 struct Shared {
     target: Mutex<Target>,
-    /// Connections that are open.
-    open: AtomicUsize,
+    /// The ports that the connections come from.
+    open: Mutex<BTreeSet<u16>>,
     /// How often a connection was refused its due.
     hits: AtomicU64,
 }
@@ -81,7 +82,7 @@ impl Proxy {
         let place = socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let addr = place.local_addr().unwrap();
         let shared =
-            Arc::new(Shared { target: Mutex::new(target), open: AtomicUsize::new(0), hits: AtomicU64::new(0) });
+            Arc::new(Shared { target: Mutex::new(target), open: Mutex::default(), hits: AtomicU64::new(0) });
         let (line, looking) = watch::channel(Line::Good);
         let stop = CancellationToken::new();
         let listener = listen(addr);
@@ -115,9 +116,14 @@ impl Proxy {
         *self.shared.target.lock().unwrap() = postgres_target(url);
     }
 
-    /// How many connections are open.
-    pub fn open(&self) -> usize {
-        self.shared.open.load(Ordering::Relaxed)
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// The ports that its open connections come from.
+    pub fn open(&self) -> Vec<u16> {
+        self.shared.open.lock().unwrap().iter().copied().collect()
     }
 
     /// How often the line has done harm so far.
@@ -173,32 +179,29 @@ async fn accept(
             () = stop.cancelled() => return,
             changed = line.changed() => if changed.is_err() { return },
             client = coming => {
-                let Ok((client, _)) = client else { continue };
+                let Ok((client, from)) = client else { continue };
                 let (line, shared) = (line.clone(), Arc::clone(&shared));
-                tokio::spawn(stop.clone().run_until_cancelled_owned(carry(client, line, shared)));
+                tokio::spawn(stop.clone().run_until_cancelled_owned(carry(client, from.port(), line, shared)));
             }
         }
     }
 }
 
-/// One more connection, for as long as the value lives.
-struct Open(Arc<Shared>);
-
-impl Open {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(shared))
-    }
+/// A connection, for as long as the value lives.
+struct Open {
+    port: u16,
+    shared: Arc<Shared>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.open.lock().unwrap().remove(&self.port);
     }
 }
 
-async fn carry(mut client: TcpStream, line: watch::Receiver<Line>, shared: Arc<Shared>) {
-    let _open = Open::new(&shared);
+async fn carry(mut client: TcpStream, port: u16, line: watch::Receiver<Line>, shared: Arc<Shared>) {
+    shared.open.lock().unwrap().insert(port);
+    let _open = Open { port, shared: Arc::clone(&shared) };
     let target = shared.target.lock().unwrap().clone();
     let carried = match target {
         Target::Tcp(addr) => match TcpStream::connect(addr).await {

@@ -89,7 +89,7 @@ impl Plot {
         let switches = (0..dice.below(7)).map(|_| switch(&mut dice)).collect();
         let exports = exports(&mut dice);
         let replicas = 1 + dice.below(3);
-        let few_orders = dice.happens(25).then(|| u32::try_from(dice.within(3, 8)).unwrap());
+        let few_orders = dice.happens(25).then(|| u32::try_from(dice.within(8, 12)).unwrap());
         let events = (0..dice.within(5, 12))
             .map(|_| (Duration::from_millis(dice.within(0, 700)), event(&mut dice, replicas)))
             .collect();
@@ -120,7 +120,7 @@ fn exports(dice: &mut Dice) -> String {
     let mut all = vec![
         actions(dice.within(0, 4)),
         clicks(dice.within(1, 2)),
-        report("by_media", "brand", "att_adv_performance_by_media_pm_only", dice.within(0, 2), ""),
+        report("by_media", "brand", "att_adv_performance_by_media_pm_only", dice.within(1, 3), ""),
         report("by_day", "brand", "att_adv_performance_by_day_pm_only", dice.within(0, 3), ""),
         report("skus", "partner", "mp_action_listing_sku", dice.within(0, 3), ""),
         partner_clicks,
