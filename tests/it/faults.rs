@@ -8,11 +8,13 @@ mod postgres;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
+use futures_util::{StreamExt as _, stream};
 use impact_mirror::sandbox::Options;
 use sqlx::PgPool;
 
 use crate::support::daemon::{Process, Scene, Wishes, eventually, still};
 use crate::support::database::{TestDatabase, database};
+use crate::support::on_a_thread;
 use crate::support::proxy::{Line, Proxy};
 
 /// How long a claim lasts here. So long after the end of a fault everything goes on.
@@ -58,12 +60,7 @@ impl Stage {
         Self::begin(url, pool, None, Vec::new()).await
     }
 
-    async fn begin(
-        url: &str,
-        pool: PgPool,
-        database: Option<TestDatabase>,
-        env: Vec<(&'static str, String)>,
-    ) -> Self {
+    async fn begin(url: &str, pool: PgPool, database: Option<TestDatabase>, env: Vec<(&'static str, String)>) -> Self {
         let postgres = Proxy::to_postgres(url);
         let options = Options { actions_per_day: 300, clicks_per_day: 400, ..still(JOB) };
         let mut scene = Scene::on(options, Wishes::default(), &postgres.postgres_url(url), pool).await;
@@ -158,6 +155,21 @@ async fn break_for_a_while(line: &Proxy, fault: Line) {
     eventually("the line does harm", async || line.hits() > hits).await;
     tokio::time::sleep(FAULT).await;
     line.set(Line::Good);
+}
+
+/// What it takes to come back from each fault, some at a time.
+async fn at_once<F: Future<Output = Vec<Duration>>>(
+    faults: impl IntoIterator<Item = Line>,
+    comes_back_after: impl Fn(Line) -> F + Copy + Send + 'static,
+) -> Vec<Duration> {
+    stream::iter(faults)
+        .map(|fault| async move {
+            let took = on_a_thread(async move || comes_back_after(fault).await).await;
+            took.unwrap_or_else(|_| panic!("the daemon does not come back from {fault:?}"))
+        })
+        .buffer_unordered(3)
+        .concat()
+        .await
 }
 
 /// A figure for docs/reliability.md.

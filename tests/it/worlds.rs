@@ -9,6 +9,7 @@ mod replica;
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use self::plot::{Event, Plot, Whose};
 use self::replica::Replica;
 use crate::engine::truth::assert_mirrored;
 use crate::engine::world::{World, options};
+use crate::support::on_a_thread;
 use crate::support::proxy::{Line, Proxy};
 use crate::support::state_dir::StateDir;
 
@@ -32,6 +34,8 @@ use crate::support::state_dir::StateDir;
 const WORLDS: u64 = 6;
 /// Worlds at a time.
 const AT_ONCE: usize = 12;
+/// The longest that a world may last: far more than any takes.
+const LIFE: Duration = Duration::from_mins(5);
 /// Rounds of work after which everything must be loaded, however often something failed before.
 const ROUNDS: usize = 12;
 
@@ -223,8 +227,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-// A database is dropped with its world, and blocks a thread meanwhile that the other worlds need.
-#[tokio::test(flavor = "multi_thread", worker_threads = 12)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_happens_the_tables_hold_the_truth_in_the_end() {
     let began = Instant::now();
     let seeds: Vec<u64> = match number("WORLD_SEED") {
@@ -234,17 +237,21 @@ async fn whatever_happens_the_tables_hold_the_truth_in_the_end() {
         }
         None => (0..number("WORLDS").unwrap_or(WORLDS)).map(|_| uuid::Uuid::new_v4().as_u64_pair().0 >> 20).collect(),
     };
-    let tally = Tally::default();
+    let tally = Arc::new(Tally::default());
     let failed: Vec<u64> = stream::iter(seeds)
         .map(|seed| {
-            let tally = &tally;
+            let tally = Arc::clone(&tally);
             async move {
-                let plot = Plot::new(seed);
-                let lived = AssertUnwindSafe(live(&plot, tally)).catch_unwind().await;
-                if lived.is_err() {
-                    eprintln!("WORLD_SEED={seed} fails: {plot:#?}");
-                }
-                lived.is_err().then_some(seed)
+                let lived = on_a_thread(async move || {
+                    let plot = Plot::new(seed);
+                    let lived = tokio::time::timeout(LIFE, AssertUnwindSafe(live(&plot, &tally)).catch_unwind()).await;
+                    if !matches!(lived, Ok(Ok(()))) {
+                        let why = if lived.is_err() { "does not end" } else { "fails" };
+                        eprintln!("WORLD_SEED={seed} {why}: {plot:?}");
+                    }
+                    matches!(lived, Ok(Ok(())))
+                });
+                (!lived.await.unwrap()).then_some(seed)
             }
         })
         .buffer_unordered(AT_ONCE)

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
 use impact_mirror::sandbox::{FaultKind, Point};
 
-use super::{LEASE, Stage, break_for_a_while, tell};
+use super::{LEASE, Stage, at_once, break_for_a_while, tell};
 use crate::support::proxy::Line;
 
 const FAULTS: [Line; 7] =
@@ -54,7 +53,7 @@ enum Step {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn the_daemon_comes_back_from_every_fault_of_the_line_to_impact_com() {
-    let took: Vec<Duration> = stream::iter(FAULTS).map(comes_back_after).buffer_unordered(3).concat().await;
+    let took = at_once(FAULTS, comes_back_after).await;
     tell("between the daemon and impact.com", &took);
     assert!(took.iter().all(|took| *took < 2 * LEASE), "a lease at most, and the work itself: {took:?}");
 }

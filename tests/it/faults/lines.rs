@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
-
-use super::{LEASE, Stage, break_for_a_while, tell};
+use super::{LEASE, Stage, at_once, break_for_a_while, tell};
 use crate::restart::quiet_for;
 use crate::support::black_hole::BlackHole;
 use crate::support::daemon::eventually;
@@ -47,7 +45,7 @@ async fn comes_back_after(fault: Line) -> Vec<Duration> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn the_daemon_comes_back_from_every_fault_of_the_line_to_postgres() {
-    let took: Vec<Duration> = stream::iter(FAULTS).map(comes_back_after).buffer_unordered(3).concat().await;
+    let took = at_once(FAULTS, comes_back_after).await;
     tell("between the daemon and Postgres", &took);
     assert!(took.iter().all(|took| *took < 2 * LEASE), "a lease at most, and the work itself: {took:?}");
 }
@@ -78,6 +76,7 @@ async fn connections_that_nobody_will_answer_are_given_up() {
         return;
     };
     let began = Instant::now();
+    stage.daemon.until_says("Connection timed out").await;
     stage.until_loaded(6).await;
     tell("a Postgres that fell silent", &[began.elapsed()]);
     stage.assert_recovered("silence", 6).await;

@@ -110,8 +110,12 @@ async fn the_daemon_survives_restarts_and_crashes_of_postgres() {
     let mut server = Server::start().await;
     let stage = server.stage().await;
     let mut took = Vec::new();
-    let ends =
-        [(Signal::SIGINT, "waiting"), (Signal::SIGQUIT, "waiting"), (Signal::SIGINT, "loading"), (Signal::SIGQUIT, "loading")];
+    let ends = [
+        (Signal::SIGINT, "waiting"),
+        (Signal::SIGQUIT, "waiting"),
+        (Signal::SIGINT, "loading"),
+        (Signal::SIGQUIT, "loading"),
+    ];
     for (loads, (signal, state)) in (6..).step_by(2).zip(ends) {
         working(&stage, state).await;
         server.end(signal).await;
@@ -157,7 +161,9 @@ async fn the_daemon_waits_while_postgres_takes_no_more_connections() {
                 taken.push(conn);
                 false
             }
-            Err(error) => error.as_database_error().and_then(|error| error.code()).as_deref() == Some(TOO_MANY_CONNECTIONS),
+            Err(error) => {
+                error.as_database_error().and_then(|error| error.code()).as_deref() == Some(TOO_MANY_CONNECTIONS)
+            }
         };
     }
     drop(taken);

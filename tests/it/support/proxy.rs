@@ -81,8 +81,7 @@ impl Proxy {
     fn start(target: Target) -> Self {
         let place = socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let addr = place.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { target: Mutex::new(target), open: Mutex::default(), hits: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { target: Mutex::new(target), open: Mutex::default(), hits: AtomicU64::new(0) });
         let (line, looking) = watch::channel(Line::Good);
         let stop = CancellationToken::new();
         let listener = listen(addr);
