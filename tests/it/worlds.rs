@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use impact_mirror::app::SyncEnd;
+use impact_mirror::app::{self, SyncEnd, SyncReport};
 use impact_mirror::config::{DatabaseUrl, Settings};
 use impact_mirror::job::JobId;
 use impact_mirror::sandbox::{Limits, Options};
 use impact_mirror::store;
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use self::plot::{Event, Plot, Whose};
 use self::replica::Replica;
@@ -33,9 +34,9 @@ use crate::support::state_dir::StateDir;
 /// Worlds where nobody says how many.
 const WORLDS: u64 = 6;
 /// Worlds at a time.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 6;
 /// The longest that a world may last: far more than any takes.
-const LIFE: Duration = Duration::from_mins(5);
+const LIFE: Duration = Duration::from_mins(20);
 /// Rounds of work after which everything must be loaded, however often something failed before.
 const ROUNDS: usize = 12;
 
@@ -120,22 +121,7 @@ impl Scenery {
     /// Works until everything is loaded that is due, through failed jobs and days without quota.
     async fn finish(&self, clock: Clock) {
         for _ in 0..ROUNDS {
-            let report = match clock {
-                Clock::Stands => self.world.sync_in_a_hurry(&self.settings).await,
-                // A job in ERROR is tried again by impact.com only as time passes there.
-                Clock::Runs => {
-                    let passing = async {
-                        loop {
-                            tokio::time::sleep(Duration::from_millis(200)).await;
-                            self.world.sandbox.advance(TimeDelta::minutes(8));
-                        }
-                    };
-                    tokio::select! {
-                        report = self.world.sync_in_a_hurry(&self.settings) => report,
-                        () = passing => unreachable!("it goes on for ever"),
-                    }
-                }
-            };
+            let report = self.sync_in_a_hurry(clock).await;
             match report.end {
                 SyncEnd::Done => return,
                 SyncEnd::WaitsForQuota => {
@@ -148,6 +134,32 @@ impl Scenery {
             }
         }
         panic!("not everything is loaded after {ROUNDS} rounds: {:#?}", self.world.jobs().await);
+    }
+
+    /// What is due, where no pause of a job is waited for.
+    async fn sync_in_a_hurry(&self, clock: Clock) -> SyncReport {
+        let engine = self.world.start(&self.settings).await;
+        let wakes = Arc::clone(&engine.context().wakes);
+        let hurry = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let hurried = sqlx::query(
+                    "update impact_mirror.job set run_at = now() \
+                     where finished_at is null and lease_token is null and run_at > now()",
+                );
+                if hurried.execute(self.world.pool()).await.unwrap().rows_affected() > 0 {
+                    wakes.all();
+                }
+                // A job in ERROR is tried again by impact.com only as time passes there.
+                if matches!(clock, Clock::Runs) {
+                    self.world.sandbox.advance(TimeDelta::minutes(8));
+                }
+            }
+        };
+        tokio::select! {
+            report = app::sync(engine, self.world.database(), CancellationToken::new(), |_| {}) => report.unwrap(),
+            () = hurry => unreachable!("it goes on for ever"),
+        }
     }
 
     async fn retry_failed(&self) {
