@@ -225,7 +225,9 @@ async fn live(plot: &Plot, tally: &Tally) {
     assert_eq!(world.value(open).await, "0", "jobs that are not at their end");
     assert_eq!(world.throttled(), 0, "calls beyond the quota");
     let (runs, known) = (world.sandbox.runs(), scenery.known_orders().await);
-    assert!(runs <= known, "impact.com made {runs} runs for {known} orders: some were made twice");
+    // An order that a dying process may still have on its way is found by ordering it again, if impact.com remembers.
+    let is_remembered = !plot.forgets_orders();
+    assert!(runs <= known || !is_remembered, "impact.com made {runs} runs for {known} orders: some were made twice");
     assert_eq!(replica::panics(), 0, "panics");
     tally.worlds.fetch_add(1, Ordering::Relaxed);
     tally.events.fetch_add(plot.events.len(), Ordering::Relaxed);

@@ -22,10 +22,10 @@ const FAULTS: [Line; 7] = [
 async fn comes_back_after(fault: Line) -> Vec<Duration> {
     let stage = Stage::new().await;
     let mut took = Vec::new();
-    for (state, loads) in [(None, 6), (Some("waiting"), 8), (Some("loading"), 10)] {
-        if let Some(state) = state {
+    for (during, loads) in [(None, 6), (Some("waiting"), 8), (Some("loading"), 10)] {
+        if let Some(job_state) = during {
             stage.ask().await;
-            stage.scene.until_job(&format!("state = '{state}'")).await;
+            stage.scene.until_job(&format!("state = '{job_state}'")).await;
             break_for_a_while(&stage.postgres, fault).await;
         } else {
             let asked = async {
@@ -37,8 +37,8 @@ async fn comes_back_after(fault: Line) -> Vec<Duration> {
         let began = Instant::now();
         stage.until_loaded(loads).await;
         took.push(began.elapsed());
-        eprintln!("{fault:?}, {state:?}: {:.1} s", began.elapsed().as_secs_f64());
-        stage.assert_recovered(&format!("{fault:?}, {state:?}"), loads).await;
+        eprintln!("{fault:?}, {during:?}: {:.1} s", began.elapsed().as_secs_f64());
+        stage.assert_recovered(&format!("{fault:?}, {during:?}"), loads).await;
     }
     took
 }
@@ -75,6 +75,10 @@ async fn connections_that_nobody_will_answer_are_given_up() {
         eprintln!("only root may swallow what goes to a port, with iptables");
         return;
     };
+    // The sessions die with their machine.
+    let sessions = "select pg_terminate_backend(pid) from pg_stat_activity \
+                    where datname = current_database() and application_name = 'impact-mirror'";
+    stage.scene.execute(sessions).await;
     let began = Instant::now();
     stage.daemon.until_says("Connection timed out").await;
     stage.until_loaded(6).await;

@@ -87,9 +87,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Work is under way, so far that a job is in this state.
-async fn working(stage: &Stage, state: &str) {
+async fn working(stage: &Stage, job_state: &str) {
     stage.ask().await;
-    stage.scene.until_job(&format!("state = '{state}'")).await;
+    stage.scene.until_job(&format!("state = '{job_state}'")).await;
 }
 
 async fn recovers(stage: &Stage, what: &str, loads: usize) -> Duration {
@@ -116,12 +116,12 @@ async fn the_daemon_survives_restarts_and_crashes_of_postgres() {
         (Signal::SIGINT, "loading"),
         (Signal::SIGQUIT, "loading"),
     ];
-    for (loads, (signal, state)) in (6..).step_by(2).zip(ends) {
-        working(&stage, state).await;
+    for (loads, (signal, during)) in (6..).step_by(2).zip(ends) {
+        working(&stage, during).await;
         server.end(signal).await;
         tokio::time::sleep(FAULT).await;
         server.begin_again().await;
-        took.push(recovers(&stage, &format!("{signal} while {state}"), loads).await);
+        took.push(recovers(&stage, &format!("{signal} while {during}"), loads).await);
     }
     assert_soon("restarts and crashes of Postgres", &took);
 }
@@ -131,11 +131,11 @@ async fn the_daemon_follows_its_database_to_another_server() {
     let mut server = Server::start().await;
     let stage = server.stage().await;
     let mut took = Vec::new();
-    for (loads, state) in [(6, "waiting"), (8, "loading")] {
-        working(&stage, state).await;
+    for (loads, during) in [(6, "waiting"), (8, "loading")] {
+        working(&stage, during).await;
         server.end(Signal::SIGQUIT).await;
         server.fail_over(&stage).await;
-        took.push(recovers(&stage, &format!("failover while {state}"), loads).await);
+        took.push(recovers(&stage, &format!("failover while {during}"), loads).await);
     }
     assert_soon("failovers of Postgres", &took);
 }
@@ -175,14 +175,14 @@ async fn the_daemon_waits_while_postgres_takes_no_writes() {
     let server = Server::start().await;
     let stage = server.stage().await;
     let mut took = Vec::new();
-    for (loads, state) in [(6, "waiting"), (8, "loading")] {
-        working(&stage, state).await;
+    for (loads, during) in [(6, "waiting"), (8, "loading")] {
+        working(&stage, during).await;
         let read_only = "alter system set default_transaction_read_only = on";
         server.execute(&[read_only, "select pg_reload_conf()"]).await;
         tokio::time::sleep(FAULT).await;
         let writable = "alter system reset default_transaction_read_only";
         server.execute(&["set default_transaction_read_only = off", writable, "select pg_reload_conf()"]).await;
-        took.push(recovers(&stage, &format!("read-only while {state}"), loads).await);
+        took.push(recovers(&stage, &format!("read-only while {during}"), loads).await);
     }
     assert_soon("a read-only Postgres", &took);
 }

@@ -95,6 +95,16 @@ impl Plot {
             .collect();
         Self { seed, switches, exports, replicas, few_orders, events }
     }
+
+    /// Whether impact.com may take an order that it had before for a new one.
+    pub fn forgets_orders(&self) -> bool {
+        let later = self.events.iter().filter_map(|(_, event)| match event {
+            Event::Switch(switch) => Some(switch),
+            Event::Fault(_) | Event::Break(..) | Event::Restate(_) | Event::Kill(_) | Event::Restart(_) => None,
+        });
+        let forgetful = ["duplicate_memory=none", "duplicate_memory=day"];
+        self.switches.iter().chain(later).any(|switch| forgetful.contains(&switch.as_str()))
+    }
 }
 
 fn switch(dice: &mut Dice) -> String {
