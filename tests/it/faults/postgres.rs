@@ -162,7 +162,8 @@ async fn the_daemon_waits_while_postgres_takes_no_more_connections() {
                 false
             }
             Err(error) => {
-                error.as_database_error().and_then(|error| error.code()).as_deref() == Some(TOO_MANY_CONNECTIONS)
+                error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref()
+                    == Some(TOO_MANY_CONNECTIONS)
             }
         };
     }

@@ -136,7 +136,7 @@ fn exports(dice: &mut Dice) -> String {
         partner_clicks,
         report("listing", "agency", "agency_action_listing", dice.within(0, 3), agency_keys),
     ];
-    (0..1 + dice.below(3)).map(|_| all.remove(dice.below(all.len()))).collect()
+    (0..=dice.below(3)).map(|_| all.remove(dice.below(all.len()))).collect()
 }
 
 fn event(dice: &mut Dice, replicas: usize) -> Event {
