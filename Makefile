@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny sbom postgres dev-db
+.PHONY: help demo test test-worlds test-faults bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny sbom postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -16,6 +16,12 @@ test: postgres ## formatter, lints and all tests
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+
+test-worlds: postgres ## 200 random worlds: switches, faults, restatements, replicas that die. WORLDS=20, WORLD_SEED=… for one again
+	WORLDS=$(or $(WORLDS),200) cargo test --locked --test it worlds:: -- --nocapture
+
+test-faults: postgres ## the lines and the Postgres of a running daemon fail; prints how long it takes to come back
+	cargo test --locked --test it faults:: -- --nocapture --skip sandbox::
 
 bench-load: postgres ## a million clicks from HTTP to committed rows, beside `psql \copy`; whole jobs; memory. ARGS="ROWS ROUNDS BIG_MB"
 	cargo bench --locked --bench load -- $(ARGS)

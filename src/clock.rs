@@ -1,6 +1,9 @@
 //! Where the time comes from. Only the rim of the program asks; decisions take `now` as an argument.
 
-use chrono::{DateTime, Days, NaiveDate, TimeZone, Utc};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
 /// The wall clock, in UTC.
@@ -12,6 +15,26 @@ impl Clock {
     pub fn now(self) -> DateTime<Utc> {
         let now = Utc::now();
         DateTime::from_timestamp_micros(now.timestamp_micros()).expect("the present is in range")
+    }
+}
+
+/// Our database's clock: what it showed last, carried on by a time that no step of a clock changes. What is written for Postgres to
+/// compare with its own time is by this one.
+#[derive(Debug, Default)]
+pub struct DatabaseClock(Mutex<Option<(DateTime<Utc>, Instant)>>);
+
+impl DatabaseClock {
+    /// It shows `now` at this moment.
+    pub fn shows(&self, now: DateTime<Utc>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Instant::now()));
+    }
+
+    /// The time, by the wall clock where nobody has read the database's yet.
+    pub fn now(&self) -> DateTime<Utc> {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((shown, at)) => shown + TimeDelta::from_std(at.elapsed()).unwrap_or_default(),
+            None => Clock.now(),
+        }
     }
 }
 
@@ -36,6 +59,15 @@ pub fn day_end(zone: Tz, day: NaiveDate) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_clock_of_the_database_goes_on_from_what_it_showed() {
+        let clock = DatabaseClock::default();
+        assert!((clock.now() - Clock.now()).abs() < TimeDelta::minutes(1));
+        let shown = Clock.now() - TimeDelta::hours(2);
+        clock.shows(shown);
+        assert!(clock.now() >= shown && clock.now() - shown < TimeDelta::minutes(1));
+    }
 
     fn day(text: &str) -> NaiveDate {
         text.parse().expect("a day")

@@ -13,6 +13,7 @@ use super::housekeeping;
 use super::retention;
 use crate::account::AccountName;
 use crate::archive::Archive;
+use crate::clock::DatabaseClock;
 use crate::config::{Export, Settings};
 use crate::error_chain::Chain;
 use crate::export::ExportName;
@@ -189,6 +190,7 @@ pub(super) async fn context(
         pulse,
         leases: worker::Leases::default(),
         metadata: worker::MetaData::default(),
+        clock: DatabaseClock::default(),
     }))
 }
 

@@ -127,8 +127,11 @@ pub(super) async fn listen(context: Arc<Context>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let heard = async {
             let mut listener = store::wake::listen(&context.pool).await?;
+            failures = 0;
+            context.wakes.all(); // whatever was said meanwhile
             loop {
-                listener.recv().await.map_err(store::failed("listen"))?;
+                // `None`: the connection was lost and made anew, and nobody knows what was said in between.
+                let _heard_or_lost = listener.try_recv().await.map_err(store::failed("listen"))?;
                 context.wakes.all();
             }
         };
@@ -141,13 +144,12 @@ pub(super) async fn listen(context: Arc<Context>, stop: CancellationToken) {
             failures += 1;
             tracing::debug!(error = %Chain(&error), "cannot listen for commands; trying again");
         }
-        let pause = crate::retry::backoff(failures, Duration::from_secs(1), Duration::from_secs(30), 1.0);
+        let pause = crate::retry::backoff(failures, Duration::from_secs(1), Duration::from_secs(5), 1.0);
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        context.wakes.all(); // whatever was said meanwhile
     }
 }
 

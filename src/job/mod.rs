@@ -82,6 +82,8 @@ pub struct Job {
     pub records_processed: Option<u64>,
     /// The load whose archived file is loaded again, rather than asking impact.com.
     pub reload_of: Option<i64>,
+    /// When it was claimed, by our database's clock.
+    pub claimed_at: DateTime<Utc>,
 }
 
 impl Job {

@@ -106,6 +106,11 @@ impl Sandbox {
         self.world.faults().add(fault);
     }
 
+    /// Calls off the faults that have not hit.
+    pub fn call_off_faults(&self) {
+        *self.world.faults() = fault::Faults::default();
+    }
+
     /// How many of the ordered faults have not hit as often as they were to.
     pub fn faults_left(&self) -> usize {
         self.world.faults().left()
@@ -119,6 +124,11 @@ impl Sandbox {
     /// The calls so far, the oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.world.calls().clone()
+    }
+
+    /// How many runs of jobs were begun: submissions that made a job, and replays.
+    pub fn runs(&self) -> usize {
+        self.world.jobs().iter().map(|job| job.runs as usize).sum()
     }
 
     /// The CSV that a perfect export of the days `from` to `to` would hold now. `report` is a handle or `clicks`; an empty `program`

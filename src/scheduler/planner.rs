@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Cron;
 use crate::account::AccountName;
-use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::{ExportName, ExportRequest};
@@ -53,6 +52,8 @@ pub struct Planner {
 /// What a pass came to.
 #[derive(Debug, Default)]
 pub struct Pass {
+    /// When it was, by our database's clock.
+    pub now: DateTime<Utc>,
     /// Jobs planned.
     pub planned: usize,
     /// The windows that wait.
@@ -190,7 +191,7 @@ impl Planner {
         store::order::call_off_what_was_asked_for(&mut tx, &self.holder).await?;
         let now = store::coverage::database_now(&mut tx).await?;
         let ticks = self.ticks(now);
-        let mut pass = Pass::default();
+        let mut pass = Pass { now, ..Pass::default() };
         for chunk in self.accounts().chunks(CHUNK) {
             let states = self.states(&mut tx, chunk, &ticks, now).await?;
             let drafts: Vec<Draft> = states.iter().map(|state| draft(state, now)).collect();
@@ -226,7 +227,7 @@ impl Planner {
             let pause = match passed {
                 Ok(pass) => pass
                     .wake_at
-                    .map_or(LOOK_AGAIN, |at| (at - Clock.now()).to_std().unwrap_or(Duration::ZERO))
+                    .map_or(LOOK_AGAIN, |at| (at - pass.now).to_std().unwrap_or(Duration::ZERO))
                     .clamp(Duration::from_secs(1), LOOK_AGAIN),
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), "cannot plan; trying again");

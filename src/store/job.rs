@@ -207,7 +207,8 @@ pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resum
         select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",
                program as "program: Program", from_day, to_day, reason as "reason: Reason", bucket as "bucket: Bucket",
                request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, adopted, remote_done_at,
-               replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed, reload_of
+               replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed, reload_of,
+               clock_timestamp() as "claimed_at!"
         from impact_mirror.job
         where id = $1
         "#,
@@ -245,6 +246,7 @@ pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resum
         as_of: row.as_of,
         records_processed: row.records_processed.and_then(|told| u64::try_from(told).ok()),
         reload_of: row.reload_of,
+        claimed_at: row.claimed_at,
     })
 }
 

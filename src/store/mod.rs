@@ -15,13 +15,13 @@ pub mod hint;
 pub mod job;
 pub mod load;
 pub mod migration;
-mod nodelay;
 pub mod order;
 pub mod quota;
 pub mod reload;
 pub mod remote;
 pub mod retention;
 pub mod room;
+mod socket;
 pub mod status;
 pub mod tick;
 pub mod transition;
@@ -169,7 +169,7 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         .idle_timeout(Duration::from_mins(5))
         .test_before_acquire(true) // a server that was restarted leaves dead ones: no outcome is lost to them
         .after_connect(|_conn, _metadata| {
-            nodelay::set_for_all();
+            socket::set_for_all();
             Box::pin(async { Ok(()) })
         })
         .connect_with(options)

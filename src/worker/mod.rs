@@ -29,7 +29,7 @@ use tracing::Instrument;
 
 use crate::account::AccountName;
 use crate::archive::Archive;
-use crate::clock::Clock;
+use crate::clock::DatabaseClock;
 use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::impact;
@@ -81,6 +81,8 @@ pub struct Context {
     pub leases: Leases,
     /// What MetaData said of an export's columns.
     pub metadata: MetaData,
+    /// The clock of our Postgres, read with every claim.
+    pub clock: DatabaseClock,
 }
 
 impl Context {
@@ -103,9 +105,9 @@ impl Context {
         &self.worker.holder
     }
 
-    /// The wall clock.
+    /// The time by our Postgres' clock, which job and lease are held against: ours may be set forward or back.
     pub fn now(&self) -> DateTime<Utc> {
-        Clock.now()
+        self.clock.now()
     }
 }
 
@@ -260,6 +262,7 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
                 failures = 0;
                 in_vain = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
+                context.clock.shows(claimed.jobs[0].claimed_at);
                 beat.pause(pool.longest_step(&context.settings));
                 run(pool, &context, claimed, &stop).await;
                 continue;

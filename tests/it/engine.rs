@@ -1,9 +1,9 @@
 //! The engine, started in the test, between a simulated impact.com and a real Postgres.
 
 /// The mirrored tables held against what a perfect export would hold.
-mod truth;
+pub mod truth;
 /// A sandbox, a database and a configuration for one test.
-mod world;
+pub mod world;
 
 /// Result files in the archive: kept, pruned, loaded again.
 mod archive;

@@ -14,6 +14,8 @@ mod config;
 mod embedded;
 /// The engine in this process, against the simulator and a real database.
 mod engine;
+/// Faults between the real process and impact.com, and between it and Postgres; its recovery is timed.
+mod faults;
 /// Two holders on the same jobs: a write is taken if and only if the lease is held.
 mod fencing;
 /// The map of the modules.
@@ -38,3 +40,5 @@ mod sandbox;
 mod secure;
 /// The spool: written, checked, swept.
 mod spool;
+/// Random worlds: whatever happens in them, the tables hold the truth in the end.
+mod worlds;

@@ -57,7 +57,7 @@ fn blocked(loads: u32) -> String {
 }
 
 /// No daemon has said anything to Postgres for so many seconds.
-fn quiet_for(seconds: u32) -> String {
+pub fn quiet_for(seconds: u32) -> String {
     format!(
         "(select max(state_change) < clock_timestamp() - interval '{seconds} s' from pg_stat_activity
           where datname = current_database() and application_name = 'impact-mirror')"

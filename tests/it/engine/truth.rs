@@ -20,13 +20,16 @@ struct Slice<'a> {
 }
 
 /// All exports hold exactly what impact.com would export now for the days that are loaded, and coverage counts it right.
-pub async fn assert_mirrored(world: &World, settings: &Settings) {
+/// Says how many rows that are.
+pub async fn assert_mirrored(world: &World, settings: &Settings) -> i64 {
+    let mut rows = 0;
     for name in settings.exports.keys() {
-        assert_export(world, settings, name).await;
+        rows += assert_export(world, settings, name).await;
     }
+    rows
 }
 
-async fn assert_export(world: &World, settings: &Settings, name: &ExportName) {
+async fn assert_export(world: &World, settings: &Settings, name: &ExportName) -> i64 {
     let export = &settings.exports[name];
     let cells: Vec<(String, String, NaiveDate, i64)> = sqlx::query_as(
         "select account, program, day, rows from impact_mirror.coverage \
@@ -53,6 +56,7 @@ async fn assert_export(world: &World, settings: &Settings, name: &ExportName) {
         }
     }
     assert_eq!(cells.iter().map(|cell| cell.3).sum::<i64>(), rows, "coverage counts the rows of {name} wrong");
+    rows
 }
 
 async fn assert_slice(world: &World, settings: &Settings, export: &Export, slice: &Slice<'_>) -> i64 {

@@ -79,6 +79,11 @@ impl World {
         &self.mirror
     }
 
+    /// The address of its database.
+    pub fn database_url(&self) -> &str {
+        &self.url
+    }
+
     pub fn state_dir(&self) -> &Path {
         self.state.path()
     }

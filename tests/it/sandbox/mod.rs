@@ -6,6 +6,7 @@ mod data;
 mod door;
 mod faults;
 mod jobs;
+mod questions;
 mod switches;
 
 use std::time::Duration;
