@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test test-worlds test-faults bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny sbom postgres dev-db
+.PHONY: help demo test test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny sbom postgres dev-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -14,8 +14,15 @@ demo: postgres ## the whole thing on made-up data: a simulated impact.com, a pri
 
 test: postgres ## formatter, lints and all tests
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked
+	cargo clippy --locked --all-targets --features failpoints -- -D warnings
+	cargo check --locked # without failpoints, as it is released
+	cargo test --locked --features failpoints
+
+test-crash: postgres ## the program killed at every named place, alone and beside a replica, then a storm. STORM_SECONDS=180 STORM_SEED=…
+	cargo test --locked --features failpoints --test it -- --ignored --nocapture --test-threads=1 crash::
+
+soak: postgres ## the program under steady work: memory, connections, errors. ARGS="MINUTES ACCOUNTS JOBS_A_SECOND"
+	cargo bench --locked --bench soak -- $(ARGS)
 
 test-worlds: postgres ## 200 random worlds: switches, faults, restatements, replicas that die. WORLDS=20, WORLD_SEED=… for one again
 	WORLDS=$(or $(WORLDS),200) cargo test --locked --test it worlds:: -- --nocapture

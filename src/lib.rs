@@ -13,6 +13,7 @@ pub mod doubt;
 pub mod embedded;
 pub mod error_chain;
 pub mod export;
+pub mod failpoint;
 pub mod figures;
 pub mod http;
 pub mod impact;

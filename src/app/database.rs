@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{DatabaseUrl, Settings};
 use crate::embedded::Embedded;
 use crate::error_chain::Chain;
+use crate::failpoint;
 use crate::retry::backoff;
 use crate::store;
 
@@ -58,6 +59,7 @@ impl Database {
         loop {
             let opened = async {
                 store::migrate(&options).await?;
+                failpoint::reach("migrations-committed");
                 store::connect(options.clone(), connections).await
             };
             let opened = match &patience {

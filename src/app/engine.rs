@@ -17,6 +17,7 @@ use crate::clock::DatabaseClock;
 use crate::config::{Export, Settings};
 use crate::error_chain::Chain;
 use crate::export::ExportName;
+use crate::failpoint;
 use crate::impact;
 use crate::pulse::Pulse;
 use crate::scheduler::{self, Cron, Planner};
@@ -206,6 +207,7 @@ fn with_neighbours(settings: &Settings, exports: &[ExportName]) -> Vec<String> {
 pub async fn write_configuration(pool: &PgPool, settings: &Settings) -> anyhow::Result<()> {
     let mut conn = pool.acquire().await.context("no connection to the database")?;
     store::configured::sync(&mut conn, settings).await?;
+    failpoint::reach("configuration-committed");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::retention;
 use crate::config::Account;
 use crate::error_chain::Chain;
 use crate::export::{ExportName, Program};
+use crate::failpoint;
 use crate::retry::ErrorKind;
 use crate::store;
 use crate::store::account::OnlyDue;
@@ -47,6 +48,7 @@ async fn try_probe_paused(context: &Context, only_due: OnlyDue) -> Result<(), st
         match answer {
             Ok(_) => {
                 store::account::resume(&mut conn, &one.account).await?;
+                failpoint::reach("account-resumed");
                 tracing::info!(account = %one.account, "account resumed: its credential is accepted again");
             }
             // Not a matter of the credential: jobs will meet it and say so.

@@ -12,6 +12,7 @@ use super::{Database, engine, retention};
 use crate::account::AccountName;
 use crate::config::Settings;
 use crate::export::{ExportName, Program, Window};
+use crate::failpoint;
 use crate::job::reload::{kept, todo};
 use crate::job::{JobId, JobState};
 use crate::store;
@@ -147,6 +148,7 @@ impl<W: FnMut(&ReloadProgress)> Run<'_, W> {
             };
             let mut conn = self.context.pool.acquire().await?;
             let claimed = store::reload::claim(&mut conn, job, &self.context.worker).await?;
+            failpoint::reach("reload-claimed");
             drop(conn);
             match claimed {
                 Some(claimed) => {
@@ -218,7 +220,9 @@ impl<W: FnMut(&ReloadProgress)> Run<'_, W> {
         let Some(load_id) = todo.loads.first() else {
             let outdated = store::reload::make_due(&mut tx, feed, &todo.outdated).await?;
             store::reload::finish(&mut tx, feed).await?;
+            failpoint::reach("reload-end-written");
             tx.commit().await?;
+            failpoint::reach("reload-end-committed");
             self.is_outdated(feed, outdated);
             if !todo.impossible.is_empty() {
                 self.report.impossible.push((feed.clone(), todo.impossible));
@@ -230,7 +234,9 @@ impl<W: FnMut(&ReloadProgress)> Run<'_, W> {
             Some(open) => Next::Wait(open),
             None => Next::Job(store::reload::insert(&mut tx, *load_id, holder).await?),
         };
+        failpoint::reach("reload-planned-written");
         tx.commit().await?;
+        failpoint::reach("reload-planned-committed");
         Ok(next)
     }
 }

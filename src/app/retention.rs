@@ -7,6 +7,7 @@ use crate::clock::{day_in, day_start};
 use crate::column::Partition;
 use crate::config::{Export, Settings};
 use crate::export::{ExportName, Window};
+use crate::failpoint;
 use crate::mirror::{history, partitions};
 use crate::{account::AccountName, store};
 
@@ -52,7 +53,9 @@ async fn make_ahead(
     let Some(window) = Window::new(today - Days::new(1), today + Days::new(1) + Months::new(1)) else { return Ok(()) };
     let mut tx = conn.begin().await?;
     let made = partitions::make_ahead(&mut tx, &settings.database.schema, &export.name, window).await?;
+    failpoint::reach("partitions-ahead-written");
     tx.commit().await?;
+    failpoint::reach("partitions-ahead-committed");
     for name in made {
         tracing::info!(export = %export.name, "made partition {name} ahead of need");
     }
@@ -74,7 +77,9 @@ async fn drop_months(
     }
     let dropped = partitions::drop_before(&mut tx, &settings.database.schema, &export.name, horizon).await?;
     store::retention::forget(&mut tx, &export.name, None, horizon).await?;
+    failpoint::reach("months-drop-written");
     tx.commit().await?;
+    failpoint::reach("months-drop-committed");
     for name in dropped {
         tracing::info!(export = %export.name, "dropped partition {name}: days before {horizon} are kept no longer");
     }
@@ -102,7 +107,9 @@ async fn delete_days(
                 deleted += partitions::delete_days(&mut tx, schema, &export.name, account, program, part).await?;
                 let before = part.to() + Days::new(1);
                 store::retention::forget(&mut tx, &export.name, Some((account, program)), before).await?;
+                failpoint::reach("days-drop-written");
                 tx.commit().await?;
+                failpoint::reach("days-drop-committed");
             }
             let (export, program) = (&export.name, &past.program);
             tracing::info!(%export, %account, %program, deleted, "deleted {deleted} rows before {horizon}, kept no longer");

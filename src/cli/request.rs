@@ -10,6 +10,7 @@ use crate::app::{self, Database};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::export::Window;
+use crate::failpoint;
 use crate::store;
 use crate::store::coverage::NewRequest;
 use crate::telemetry::Form;
@@ -75,7 +76,9 @@ async fn write(settings: &Settings, database: &Database, new: &NewRequest<'_>) -
     let mut tx = conn.begin().await?;
     let feeds = store::coverage::request(&mut tx, new).await?;
     store::wake::notify(&mut tx).await?;
+    failpoint::reach("request-written");
     tx.commit().await?;
+    failpoint::reach("request-committed");
     Ok(feeds)
 }
 

@@ -17,6 +17,7 @@ use url::form_urlencoded;
 
 use super::{Face, Mirror, page};
 use crate::error_chain::Chain;
+use crate::failpoint;
 use crate::store;
 use crate::store::hint::Followed;
 
@@ -110,7 +111,9 @@ async fn hurry(pool: &PgPool, text: &Text) -> Result<(), store::Error> {
     if !jobs.is_empty() && store::hint::hurry(&mut tx, &jobs).await? > 0 {
         store::wake::notify(&mut tx).await?;
     }
+    failpoint::reach("hint-written");
     tx.commit().await.map_err(store::failed("commit a hint"))?;
+    failpoint::reach("hint-committed");
     tracing::debug!(job_count = jobs.len(), "a postback came");
     Ok(())
 }

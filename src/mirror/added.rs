@@ -9,6 +9,7 @@ use super::layout::{Change, History};
 use super::load::{Learned, Load};
 use super::survey::Extent;
 use super::{catalog, ddl, header};
+use crate::failpoint;
 
 /// Says what was added, a line each. A table that is yet to be made has no readers.
 pub(super) async fn add_columns(mut load: Load<'_>, conn: &mut PgConnection) -> Result<Vec<String>, Error> {
@@ -51,6 +52,8 @@ pub(super) async fn add_columns(mut load: Load<'_>, conn: &mut PgConnection) -> 
     }
     ddl::keep_readers_out(&mut tx, &load.table, &load.place).await?;
     let said = ddl::apply(&mut tx, &load.table, &layout, ddl::Indexes::Now, load.id, load.now, &load.place).await?;
+    failpoint::reach("columns-written");
     tx.commit().await.map_err(load.place.database("commit added columns"))?;
+    failpoint::reach("columns-committed");
     Ok(said)
 }

@@ -25,6 +25,7 @@ use super::widen::{self, Widening};
 use super::{Report, Target, Widens, Writes, catalog, columns, csv, ddl, emptied, history, json, merge, restated};
 use crate::column::OnTypeConflict;
 use crate::export::{LockRule, ResultFormat};
+use crate::failpoint;
 
 /// How often we go back to the beginning; each reason to do so comes once, but for others who change the table.
 const MAX_ROUNDS: usize = 8;
@@ -140,6 +141,7 @@ impl<'a> Load<'a> {
             is_new = layout.changes.contains(&Change::Create) && !learned.key_taken && !finds_keys;
             let indexes = if is_new { Indexes::Later } else { Indexes::Now };
             table_changes = ddl::apply(conn, &self.table, &layout, indexes, self.id, self.now, &self.place).await?;
+            failpoint::reach("table-changed");
             standing = catalog::read(conn, &self.table, &self.place).await?;
             layout = self.fit(sources, &standing, &learned)?;
             staged = staged.filter(|(_, columns)| *columns == layout.columns);

@@ -13,6 +13,7 @@ use super::load::{Learned, Load};
 use super::table::{Retype, Zones};
 use super::{Widened, Writes, catalog};
 use crate::column::ColumnKind;
+use crate::failpoint;
 
 /// What a load found out before it stopped, for its table to be widened first.
 #[derive(Debug, Clone)]
@@ -73,6 +74,7 @@ pub(super) async fn widen(mut load: Load<'_>, conn: &mut PgConnection, widening:
         ddl.run(load.table.add_column(&beside(at), retype.to)).await?;
     }
     tx.commit().await.map_err(load.place.database("commit columns to widen into"))?;
+    failpoint::reach("widening-begun");
 
     let mut tx = conn.begin().await.map_err(load.place.database("begin to widen"))?;
     ddl::keep_loads_out(&mut tx, &load.table, &load.place).await?;
@@ -83,7 +85,9 @@ pub(super) async fn widen(mut load: Load<'_>, conn: &mut PgConnection, widening:
     }
     let zones = ddl::zones(&mut tx, &load.place).await?;
     let widened = swap(&load, &mut tx, &layout, &zones).await?;
+    failpoint::reach("widening-written");
     tx.commit().await.map_err(load.place.database("commit wider columns"))?;
+    failpoint::reach("widening-committed");
     Ok(widened)
 }
 

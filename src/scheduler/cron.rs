@@ -17,6 +17,7 @@ use crate::account::AccountName;
 use crate::clock::Clock;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
+use crate::failpoint;
 use crate::pulse::{Beat, Pulse};
 use crate::store;
 use crate::wake::Wakes;
@@ -76,6 +77,7 @@ pub async fn catch_up(pool: &PgPool, crons: &[Cron]) -> Result<bool, store::Erro
         };
         if let Some(at) = at {
             any |= store::tick::note(&mut conn, &cron.export, &cron.account, at).await?;
+            failpoint::reach("tick-committed");
         }
     }
     Ok(any)

@@ -13,6 +13,7 @@ use crate::account::AccountName;
 use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::{ExportName, ExportRequest};
+use crate::failpoint;
 use crate::plan::{AccountState, Because, Draft, Feed, Forecast, Plan, Wanted, draft, forecast};
 use crate::pulse::Pulse;
 use crate::store;
@@ -211,6 +212,7 @@ impl Planner {
         tx.commit().await.map_err(store::failed("commit a plan"))?;
         let (planned, waiting) = (pass.planned, pass.waiting.for_quota + pass.waiting.paused);
         if planned > 0 {
+            failpoint::reach("plan-committed");
             tracing::info!(planned, waiting, "planned {planned} jobs");
             self.wakes.submit.notify_one();
         }

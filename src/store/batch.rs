@@ -9,6 +9,7 @@ use super::job::{self, Worker};
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::ExportName;
+use crate::failpoint;
 use crate::job::decide::Listable;
 use crate::job::{Job, JobId};
 
@@ -99,7 +100,9 @@ pub async fn claim(conn: &mut PgConnection, jobs: &[i64], worker: &Worker) -> Re
     for one in claimed {
         jobs.push(job::fetch(&mut tx, JobId(one.id), one.lease_token, false).await?);
     }
+    failpoint::reach("polls-claim-written");
     tx.commit().await.map_err(failed("commit a claim"))?;
+    failpoint::reach("polls-claimed");
     Ok(jobs)
 }
 

@@ -14,6 +14,7 @@ use crate::clock::day_in;
 use crate::column::Partition;
 use crate::config::{Account, Export, Settings};
 use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule};
+use crate::failpoint;
 use crate::plan::{self, Feed};
 
 /// Writes the configuration into the database: accounts, buckets, exports and the feeds that need no discovery.
@@ -51,6 +52,7 @@ pub async fn sync(conn: &mut PgConnection, settings: &Settings) -> Result<(), Er
     .await
     .map_err(failed("retire feeds"))?;
     call_off_retired(&mut tx).await?;
+    failpoint::reach("configuration-written");
     tx.commit().await.map_err(failed("commit the configuration"))
 }
 

@@ -9,6 +9,7 @@ use super::quota::{self, ChargeId};
 use super::{Error, closure, failed};
 use crate::account::AccountName;
 use crate::export::Bucket;
+use crate::failpoint;
 use crate::job::Job;
 
 /// `Date` has whole seconds.
@@ -123,7 +124,9 @@ pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: DateTime<Utc>
         }
         Ending::Failed => {}
     }
+    failpoint::reach("heard-written");
     tx.commit().await.map_err(failed("commit what was heard"))?;
+    failpoint::reach("heard-committed");
     Ok(told)
 }
 

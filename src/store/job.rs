@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
+use crate::failpoint;
 use crate::job::{Job, JobId, JobState};
 use crate::plan::Wanted;
 
@@ -83,6 +84,7 @@ pub async fn insert_planned(conn: &mut PgConnection, wanted: &[Wanted], holder: 
     .execute(conn)
     .await
     .map_err(failed("write planned jobs"))?;
+    failpoint::reach("plan-written");
     Ok(())
 }
 
@@ -136,6 +138,15 @@ pub enum Step {
 }
 
 impl Step {
+    /// Where a test has the process killed after such a claim.
+    const fn claimed(self) -> &'static str {
+        match self {
+            Self::Recover => "recovery-claimed",
+            Self::Poll => "poll-claimed",
+            Self::Load => "load-claimed",
+        }
+    }
+
     fn states(self) -> Vec<String> {
         let states: &[JobState] = match self {
             Self::Recover => &[JobState::Submitting],
@@ -197,7 +208,9 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
     .map_err(failed("claim a job"))?;
     let Some(claimed) = claimed else { return Ok(None) };
     let job = fetch(&mut tx, JobId(claimed.id), claimed.lease_token, claimed.resumed).await?;
+    failpoint::reach("claim-written");
     tx.commit().await.map_err(failed("commit a claim"))?;
+    failpoint::reach(step.claimed());
     Ok(Some(job))
 }
 

@@ -11,6 +11,7 @@ use super::quota::{self, Charge, Charged, Purpose};
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, Reason};
+use crate::failpoint;
 use crate::job::{Job, JobId};
 
 /// Remote jobs of an account that are under way at once; how many impact.com runs is unknown (impact-api §9, 36).
@@ -48,7 +49,9 @@ pub async fn claim(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>)
         if let Some(found) = find(&mut tx, &account, worker, now).await?
             && let Some(job) = take(&mut tx, &found, worker, now).await?
         {
+            failpoint::reach("order-claim-written");
             tx.commit().await.map_err(failed("commit a claim"))?;
+            failpoint::reach("order-claim-committed");
             return Ok(Some(job));
         }
         // Another replica has taken the last one.
@@ -228,7 +231,9 @@ pub async fn renew(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>) -> Re
     if kept.rows_affected() == 0 {
         return Err(Error::LeaseLost { job: job.id });
     }
+    failpoint::reach("recharge-written");
     tx.commit().await.map_err(failed("commit a new charge"))?;
+    failpoint::reach("recharge-committed");
     Ok(Some(Job { submitted_at: Some(now), ..job.clone() }))
 }
 

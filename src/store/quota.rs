@@ -11,6 +11,7 @@ use sqlx::{Connection, PgConnection};
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, Reason};
+use crate::failpoint;
 use crate::job::{Job, JobId};
 use crate::plan::{AtMost, BudgetState, Spent};
 
@@ -283,7 +284,10 @@ pub async fn refund(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
         .execute(&mut *tx)
         .await
         .map_err(failed("give back a charge"))?;
-    tx.commit().await.map_err(failed("commit a charge given back"))
+    failpoint::reach("refund-written");
+    tx.commit().await.map_err(failed("commit a charge given back"))?;
+    failpoint::reach("refund-committed");
+    Ok(())
 }
 
 /// Gives back the daily charge of an order that was answered with an earlier job, where such answers cost nothing. Needs a

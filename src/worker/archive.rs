@@ -9,6 +9,7 @@ use sqlx::Connection as _;
 use super::Context;
 use crate::archive::{self, file_key, manifest_key};
 use crate::error_chain::Chain;
+use crate::failpoint;
 use crate::job::Job;
 use crate::spool::SpoolFile;
 use crate::store;
@@ -35,7 +36,9 @@ pub(super) async fn keep(context: &Context, job: &Job, file: &SpoolFile) -> Kept
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         store::archive::enter(&mut conn, job, &file.sha256, file.bytes, &key).await
     };
-    let key = match entered.await {
+    let entered = entered.await;
+    failpoint::reach("archive-entered");
+    let key = match entered {
         Ok(entered) if entered.is_stored => return Kept::Stored { key: entered.key },
         Ok(entered) => entered.key,
         Err(error) => {
@@ -56,8 +59,10 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn send(context: &Context, archive: &archive::Archive, key: &str, file: &SpoolFile) -> Result<(), AnyError> {
     let stored_bytes = archive.put(key, &file.path, &file.sha256).await?;
+    failpoint::reach("archive-uploaded");
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     store::archive::stored(&mut conn, key, stored_bytes).await?;
+    failpoint::reach("archive-stored");
     Ok(())
 }
 
@@ -69,7 +74,10 @@ pub(super) async fn after_load(context: &Context, job: &Job, file: SpoolFile, ke
             drop(file);
             write_manifests(context, Some(job.id.0)).await;
         }
-        Kept::Late if context.spool.has_room_to_keep() => file.keep(),
+        Kept::Late if context.spool.has_room_to_keep() => {
+            file.keep();
+            failpoint::reach("archive-late-kept");
+        }
         Kept::Late => {
             tracing::error!(
                 "no room in the spool to keep the file until the archive takes it: these rows lose their file"
@@ -118,7 +126,9 @@ async fn write_manifests(context: &Context, job_id: Option<i64>) {
                 tracing::warn!(error = %Chain(&error), "a manifest could not be written; it is tried again");
                 break;
             }
+            failpoint::reach("manifest-uploaded");
             store::archive::listed(&mut conn, &listed.key).await?;
+            failpoint::reach("manifest-committed");
         }
         Ok(())
     };
@@ -134,6 +144,7 @@ async fn prune(context: &Context) {
         store::coverage::lock_planning(&mut tx).await?;
         let dropped = store::archive::drop_old(&mut tx, settings.keep).await?;
         tx.commit().await.map_err(store::failed("commit what is given up"))?;
+        failpoint::reach("archive-given-up");
         for key in dropped {
             for object in [manifest_key(&key), key.clone()] {
                 if let Err(error) = archive.remove(&object).await {
@@ -141,6 +152,7 @@ async fn prune(context: &Context) {
                     return Ok(count);
                 }
             }
+            failpoint::reach("archive-removed");
             store::archive::removed(&mut conn, &key).await?;
             count += 1;
         }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Context, Stop};
 use crate::error_chain::Chain;
+use crate::failpoint;
 use crate::store;
 
 /// While stopping, how soon the heartbeat sees that no step is left.
@@ -68,7 +69,9 @@ pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
         }
         let renewed = async {
             let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-            store::transition::heartbeat(&mut conn, &leases, context.worker.lease).await
+            store::transition::heartbeat(&mut conn, &leases, context.worker.lease).await?;
+            failpoint::reach("lease-renewed");
+            Ok::<_, store::Error>(())
         };
         let renewed = renewed.instrument(tracing::info_span!("heartbeat")).await;
         store::tell(&beat, &renewed);

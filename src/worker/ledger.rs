@@ -10,6 +10,7 @@ use crate::account::AccountName;
 use crate::clock::Clock;
 use crate::error_chain::Chain;
 use crate::export::Bucket;
+use crate::failpoint;
 use crate::impact::{self, Answer, Client, Downloaded, Limits};
 use crate::job::JobId;
 use crate::store;
@@ -17,7 +18,7 @@ use crate::store::heard::{Ending, Heard, Paid, Report};
 use crate::store::quota::{Charge, ChargeId, Charged, Purpose};
 
 /// A charge counts for 65 s longer than its window, and a call is under way for up to 60 s: it has to begin within this time.
-const YOUNG: Duration = Duration::from_secs(5);
+pub(super) const YOUNG: Duration = Duration::from_secs(5);
 
 /// When a charge was begun, by a clock that nobody sets, and by one that goes on while the machine sleeps.
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +35,17 @@ impl Since {
 
     /// Whether a charge from then on covers a call that is made now: a process may be frozen in between.
     pub fn is_young(self) -> bool {
-        is_young(self.steady.elapsed(), Clock.now() - self.wall)
+        self.is_within(YOUNG)
+    }
+
+    /// Whether less time than this has passed since, by both clocks.
+    pub fn is_within(self, limit: Duration) -> bool {
+        is_within(limit, self.steady.elapsed(), Clock.now() - self.wall)
     }
 }
 
-fn is_young(steady: Duration, wall: TimeDelta) -> bool {
-    steady < YOUNG && wall.to_std().is_ok_and(|wall| wall < YOUNG)
+fn is_within(limit: Duration, steady: Duration, wall: TimeDelta) -> bool {
+    steady < limit && wall.to_std().is_ok_and(|wall| wall < limit)
 }
 
 /// Who calls whom for what.
@@ -94,7 +100,9 @@ impl Caller<'_> {
         let (account, job) = (self.account, self.job);
         let charge = Charge { account, bucket: Bucket::Requests, call, job, purpose: Purpose::Call };
         let charged = store::quota::charge(&mut tx, charge, now).await?;
+        failpoint::reach("charge-written");
         tx.commit().await.map_err(store::failed("commit a charge"))?;
+        failpoint::reach("charge-committed");
         Ok(charged)
     }
 
@@ -218,9 +226,9 @@ mod tests {
     #[test]
     fn a_charge_covers_a_call_only_while_both_clocks_say_that_it_is_young() {
         let (soon, late) = (Duration::from_secs(4), Duration::from_secs(6));
-        assert!(is_young(soon, TimeDelta::seconds(4)));
-        assert!(!is_young(late, TimeDelta::seconds(4)), "the wall clock was set back");
-        assert!(!is_young(soon, TimeDelta::seconds(6)), "the machine slept");
-        assert!(!is_young(soon, TimeDelta::seconds(-1)), "the wall clock was set back: nobody knows");
+        assert!(is_within(YOUNG, soon, TimeDelta::seconds(4)));
+        assert!(!is_within(YOUNG, late, TimeDelta::seconds(4)), "the wall clock was set back");
+        assert!(!is_within(YOUNG, soon, TimeDelta::seconds(6)), "the machine slept");
+        assert!(!is_within(YOUNG, soon, TimeDelta::seconds(-1)), "the wall clock was set back: nobody knows");
     }
 }

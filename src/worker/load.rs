@@ -15,6 +15,7 @@ use crate::config::Export;
 use crate::doubt::Doubt;
 use crate::error_chain::Chain;
 use crate::export::{Bucket, ExportName, Source};
+use crate::failpoint;
 use crate::impact::{Download, RemoteJobId};
 use crate::job::Job;
 use crate::job::decide::OrderBy;
@@ -63,6 +64,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
         Ok(Fetched::NotReady) => return not_ready(context, job).await,
         Err(failure) => return settle(context, job, failure).await,
     };
+    failpoint::reach("spool-complete");
     let export = &context.settings.exports[&job.export];
     let kinds = metadata(context, job, export).await?;
     let kept = archive::keep(context, job, &file).await;
@@ -125,8 +127,10 @@ async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
     };
     let spool_failed = |error: &crate::spool::Error| Failure::ours(error.kind(), error);
     let mut writer = context.spool.writer(job.id.0, job.request.format).await.map_err(|error| spool_failed(&error))?;
+    failpoint::reach("download-begun");
     while let Some(chunk) = body.chunk().await.map_err(|error| call_failed(&error))? {
         writer.write(chunk).await.map_err(|error| spool_failed(&error))?;
+        failpoint::reach("download-under-way");
     }
     match writer.finish(body.content_length()).await {
         Ok(file) => Ok(Fetched::File(file)),
@@ -179,6 +183,7 @@ async fn metadata(
     drop(conn);
     let answer = context.client(&job.account).report_columns(handle).await;
     heard(context, Paid::Call(job), &answer).await?;
+    failpoint::reach("metadata-committed");
     let kinds = match answer {
         Ok(answer) => {
             answer.value.attributes.into_iter().filter_map(|column| Some((column.name, column.kind?))).collect()
@@ -209,6 +214,7 @@ async fn split(context: &Context, job: &Job, cut: &Cut) -> Result<(), store::Err
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     narrow::or_give_up(&mut tx, job, ErrorKind::BadFile, cut.to_string(), context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit the end of a job"))?;
+    failpoint::reach("cut-committed");
     context.wakes.all();
     Ok(())
 }
@@ -227,6 +233,7 @@ async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful)
     tracing::error!(error = message, %doubt, "job failed");
     give_up(&mut tx, job, ErrorKind::BadFile, message, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit the end of a job"))?;
+    failpoint::reach("refusal-committed");
     context.wakes.all();
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::column::ColumnKind;
 use crate::config::Export;
 use crate::doubt::{Doubt, Figures};
+use crate::failpoint;
 use crate::job::Job;
 use crate::job::narrow::is_cut;
 use crate::job::proof::{self, Verdict};
@@ -212,6 +213,7 @@ impl Loading<'_> {
             Some(_) | None => None,
         };
         let load_id = store::load::insert(&mut tx, job, &about).await?;
+        failpoint::reach("load-entered");
         let before = same.as_ref().map(|same| same.doubts.clone()).unwrap_or_default();
         let (counts, rows_per_day, written) = if let Some(same) = same {
             if same.rows_rejected > 0 {
@@ -229,6 +231,7 @@ impl Loading<'_> {
             )
         } else {
             let report = mirror::load(&mut tx, &file.path, job.request.format, target, load_id, now, writes).await?;
+            failpoint::reach("rows-moved");
             let counts = counts(target, &report);
             (counts, Some(report.rows_per_day), report.days_written)
         };
@@ -250,6 +253,7 @@ impl Loading<'_> {
             Verdict::Refuse(doubt) => return Err(Failed::Refused(doubt, Doubtful(doubt.words(figures)))),
         };
         store::load::finish(&mut tx, load_id, &counts, figures.told, &doubts).await?;
+        failpoint::reach("load-written");
         if let Kept::Stored { key } = kept {
             store::archive::attach(&mut tx, load_id, key).await?;
         }
@@ -257,13 +261,16 @@ impl Loading<'_> {
         let locked = locked_days(&mut tx, target, export, &counts, as_of).await?;
         let filled = Filled { rows_per_day, written, locked, as_of };
         store::cell::fill(&mut tx, job, &filled, target.time_zone, &export.refresh).await?;
+        failpoint::reach("cells-written");
         if store::window_limit::prove(&mut tx, job).await? {
             tracing::info!(
                 "a part of a window that was refused or cut has loaded: its length is the limit from now on"
             );
         }
         store::transition::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;
+        failpoint::reach("loaded-written");
         tx.commit().await.map_err(store::failed("commit a load"))?;
+        failpoint::reach("loaded-committed");
         Ok((counts, doubts.into_iter().map(|doubt| (doubt, doubt.words(figures))).collect()))
     }
 }

@@ -32,6 +32,7 @@ use crate::archive::Archive;
 use crate::clock::DatabaseClock;
 use crate::config::Settings;
 use crate::error_chain::Chain;
+use crate::failpoint;
 use crate::impact;
 use crate::job::decide::PollPolicy;
 use crate::job::{Job, JobId, JobState};
@@ -48,7 +49,8 @@ pub use leases::Leases;
 pub use load::MetaData;
 pub use reload::run as run_reload;
 
-/// A pool looks again after this long, whatever it was told: another replica's work needs no bell.
+/// A pool looks again after this long, or after a lease where that is shorter, whatever it was told: another replica's work
+/// rings no bell, and where that dies, somebody has to see its leases run out.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// The longest that a job which waits for nothing but a claim is left alone.
 const DUE_AGAIN: Duration = Duration::from_secs(5);
@@ -272,7 +274,7 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
                 failures = 0;
                 let next = pool.next_due(&context).await.unwrap_or_default();
                 in_vain = if next.in_all.is_some_and(|left| left.is_zero()) { in_vain + 1 } else { 0 };
-                until_next(next, in_vain)
+                until_next(next, in_vain).min(context.worker.lease)
             }
             Err(error) => {
                 failures += 1;
@@ -393,7 +395,9 @@ fn tell(job: &Job, outcome: Result<(), store::Error>) {
 
 async fn give_back(context: &Context, job: &Job) -> Result<(), store::Error> {
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-    store::transition::hand_back(&mut conn, job, context.holder()).await
+    store::transition::hand_back(&mut conn, job, context.holder()).await?;
+    failpoint::reach("hand-back-committed");
+    Ok(())
 }
 
 /// A moment from now.

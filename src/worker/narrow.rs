@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::outcome::give_up;
+use crate::failpoint;
 use crate::job::Job;
 use crate::job::narrow::{AfterRefusal, after_refusal};
 use crate::retry::ErrorKind;
@@ -29,7 +30,11 @@ pub(super) async fn or_give_up(
             let window = job.window;
             tracing::warn!(error = message, max_days, called_off, "{window} is too long; trying shorter windows");
             let message = format!("{message}; its days are ordered again in windows of at most {max_days} days");
-            store::transition::advance(conn, job, Move::Cancelled { kind, message }, holder).await
+            store::transition::advance(conn, job, Move::Cancelled { kind, message }, holder).await?;
+            // Its days are planned anew at once, by another replica where this one dies.
+            store::wake::notify(conn).await?;
+            failpoint::reach("narrow-written");
+            Ok(())
         }
         AfterRefusal::Fail => {
             tracing::error!(error = message, %kind, "job failed");

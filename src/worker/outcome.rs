@@ -8,6 +8,7 @@ use sqlx::Connection;
 use super::{Context, narrow};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
+use crate::failpoint;
 use crate::impact::{self, Answer};
 use crate::job::decide::{AfterError, OrderBy, after_error, when_there_may_be_room};
 use crate::job::narrow::may_be_about_length;
@@ -140,7 +141,9 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
             }
         }
     }
+    failpoint::reach("settle-written");
     tx.commit().await.map_err(store::failed("commit the outcome of a step"))?;
+    failpoint::reach("settle-committed");
     context.wakes.all();
     Ok(())
 }

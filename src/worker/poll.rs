@@ -5,6 +5,7 @@ use sqlx::Connection;
 use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, narrow};
 use crate::export::Bucket;
+use crate::failpoint;
 use crate::impact::{RemoteJob, RemoteJobId, RemoteStatus};
 use crate::job::Job;
 use crate::job::decide::{AfterPoll, OrderBy, Seen, SeenStatus, after_poll, is_deduplicated};
@@ -30,6 +31,7 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
             return settle(context, job, failure).await;
         }
     };
+    failpoint::reach("poll-answered");
     follow(context, job, remote).await
 }
 
@@ -53,13 +55,18 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
     }
     store::transition::keep_poll(&mut tx, job, &polled).await?;
     match next {
-        AfterPoll::PollAgain { at } => store::transition::poll_again(&mut tx, job, at).await?,
+        AfterPoll::PollAgain { at } => {
+            store::transition::poll_again(&mut tx, job, at).await?;
+            failpoint::reach("poll-again-written");
+        }
         AfterPoll::Ready { as_of, completed_at } => {
             store::transition::advance(&mut tx, job, Move::Ready { as_of, completed_at }, context.holder()).await?;
+            failpoint::reach("ready-written");
         }
         AfterPoll::Replay { why } => {
             tracing::warn!(reason = why, "to be replayed");
             order_again(&mut tx, job, OrderBy::Replay, context.now(), why, context.holder()).await?;
+            failpoint::reach("reorder-written");
         }
         AfterPoll::GiveUp { kind, message } => {
             if matches!(remote.status, RemoteStatus::Error | RemoteStatus::Failed) {
@@ -68,9 +75,11 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
                 tracing::error!(error = message, %kind, "job failed");
                 give_up(&mut tx, job, kind, message, context.holder()).await?;
             }
+            failpoint::reach("remote-failure-written");
         }
     }
     tx.commit().await.map_err(store::failed("commit a poll"))?;
+    failpoint::reach("poll-committed");
     context.wakes.load.notify_one();
     context.wakes.submit.notify_one();
     context.wakes.plan.notify_one();

@@ -15,6 +15,7 @@ use super::outcome::{Failure, settle};
 use super::{Claimed, Context, Pool, Stop};
 use crate::archive;
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::job::{Job, proof};
 use crate::mirror::{self, Target, Writes};
 use crate::retry::ErrorKind;
@@ -39,6 +40,7 @@ pub async fn run(context: &Arc<Context>, job: Job, stop: &Stop) {
 pub(super) async fn step(context: &Context, job: &Job, load_id: i64) -> Result<(), store::Error> {
     let ended = async {
         let (origin, file) = fetch(context, job, load_id).await?;
+        failpoint::reach("reload-spooled");
         load(context, job, &origin, &file).await
     };
     match ended.await {
@@ -144,6 +146,7 @@ async fn transaction(
     let load_id = store::load::insert(&mut tx, job, &about).await?;
     let report =
         mirror::load(&mut tx, &file.path, job.request.format, target, load_id, started_at, Writes::All).await?;
+    failpoint::reach("reload-rows-moved");
     let counts = counts(target, &report);
     let figures = figures(job, &counts, Some(&report.rows_per_day));
     let carried = carried_over(&mut tx, job, Vec::new(), figures).await?;
@@ -158,6 +161,8 @@ async fn transaction(
     let filled = Filled { rows_per_day: Some(report.rows_per_day), written: report.days_written, locked, as_of };
     store::cell::fill(&mut tx, job, &filled, target.time_zone, &export.refresh).await?;
     store::transition::advance(&mut tx, job, Move::Loaded { load_id }, context.holder()).await?;
+    failpoint::reach("reload-written");
     tx.commit().await.map_err(store::failed("commit a load"))?;
+    failpoint::reach("reload-committed");
     Ok(counts)
 }

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection;
 
-use super::ledger::Since;
+use super::ledger::{Since, YOUNG};
 use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, poll, soon};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
+use crate::failpoint;
 use crate::impact::{self, Answer, RemoteJob, RemoteJobId};
 use crate::job::Job;
 use crate::job::decide::{AfterLookup, OrderBy, SeenStatus, adopt_replay, adopt_submission};
@@ -33,7 +34,9 @@ async fn submit(context: &Context, job: &Job, since: Since) -> Result<(), store:
     let Some(job) = still_paid(context, job, since).await? else { return Ok(()) };
     let job = &*job;
     let began = tokio::time::Instant::now();
+    failpoint::reach("submission-next");
     let answer = context.client(&job.account).submit(&job.request).await;
+    failpoint::reach("submission-answered");
     let took = elapsed(began);
     heard_order(context, job, &answer).await;
     let answer = match answer {
@@ -69,11 +72,13 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId, since: Since) ->
     {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         store::transition::keep_replay_base(&mut conn, job, id.as_str(), seen.done_at).await?;
+        failpoint::reach("replay-base-committed");
     }
     let Some(job) = still_paid(context, job, since).await? else { return Ok(()) };
     let job = &*job;
     let began = tokio::time::Instant::now();
     let answer = client.replay(id).await;
+    failpoint::reach("replay-answered");
     let took = elapsed(began);
     heard_order(context, job, &answer).await;
     match answer {
@@ -101,15 +106,17 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId, since: Since) ->
     }
 }
 
-/// Gives the job with a charge that covers its order, if that goes out at once. `None`: there is no room for it any more,
-/// and the job is planned again.
+/// Gives the job with a charge that covers its order, and a lease that is ours, if that goes out at once. `None`: there is
+/// no room for it any more, and the job is planned again.
 async fn still_paid<'a>(
     context: &Context,
     job: &'a Job,
     mut since: Since,
 ) -> Result<Option<Cow<'a, Job>>, store::Error> {
     let mut paid = Cow::Borrowed(job);
-    while !since.is_young() {
+    // A process that was frozen for as long as a lease lasts may have lost the job: its order must not follow another's.
+    let limit = YOUNG.min(context.worker.lease);
+    while !since.is_within(limit) {
         since = Since::now();
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let now = store::coverage::database_now(&mut conn).await?;
@@ -185,7 +192,9 @@ async fn replay_refused(context: &Context, job: &Job, error: &impact::Error) -> 
         let message = format!("Replay refused, after a new submission too: {message}");
         give_up(&mut tx, job, ErrorKind::Expired, message, context.holder()).await?;
     }
+    failpoint::reach("replay-refusal-written");
     tx.commit().await.map_err(store::failed("commit a refusal"))?;
+    failpoint::reach("replay-refusal-committed");
     context.wakes.submit.notify_one();
     Ok(())
 }
@@ -278,6 +287,7 @@ async fn list(
     heard(context, Paid::Call(job), &answer).await?;
     match answer {
         Ok(answer) => {
+            failpoint::reach("lookup-answered");
             let skew = answer.server_date.map(|date| date - now);
             Ok(Some((answer.value, skew)))
         }
@@ -340,6 +350,7 @@ async fn back_to_planned(context: &Context, job: &Job) -> Result<(), store::Erro
     };
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     store::transition::advance(&mut conn, job, back, context.holder()).await?;
+    failpoint::reach("replan-committed");
     context.wakes.submit.notify_one();
     Ok(())
 }
@@ -370,7 +381,9 @@ async fn follow(context: &Context, job: &Job, followed: Followed) -> Result<(), 
         note: followed.note,
     };
     store::transition::advance(&mut tx, job, waiting, context.holder()).await?;
+    failpoint::reach("waiting-written");
     tx.commit().await.map_err(store::failed("commit an order"))?;
+    failpoint::reach("waiting-committed");
     context.wakes.poll.notify_one();
     context.wakes.submit.notify_one();
     Ok(())

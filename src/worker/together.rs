@@ -12,6 +12,7 @@ use super::poll::{follow, seen};
 use super::{Context, outcome, span, tell};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
+use crate::failpoint;
 use crate::impact::JobsPage;
 use crate::job::Job;
 use crate::job::decide::{stands_where_it_stood, worth_listing};
@@ -77,6 +78,7 @@ pub(super) async fn step<'a>(context: &Context, jobs: &'a [Job]) -> Vec<&'a Job>
                 break;
             }
         };
+        failpoint::reach("list-answered");
         for remote in listed {
             let listed = left.iter().position(|job| job.remote_job_id.as_deref() == Some(remote.id.as_str()));
             let Some(at) = listed else { continue };

@@ -20,6 +20,7 @@ const FLOORS: [(u32, &[&str]); 8] = [
             "column",
             "doubt",
             "export",
+            "failpoint",
             "figures",
             "json",
             "retry",

@@ -10,6 +10,9 @@ mod archive;
 mod cli;
 /// The configuration: what is taken and what is refused.
 mod config;
+/// Killed at every named place, and at random ones.
+#[cfg(feature = "failpoints")]
+mod crash;
 /// The embedded Postgres: started, joined, stopped, left behind.
 mod embedded;
 /// The engine in this process, against the simulator and a real database.

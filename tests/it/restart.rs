@@ -31,7 +31,7 @@ async fn actions_alone(job_duration: Duration) -> Scene {
 }
 
 /// Asks by hand for everything to be read again; a running daemon does it by Replay.
-async fn ask_again(scene: &Scene) {
+pub(crate) async fn ask_again(scene: &Scene) {
     for export in &scene.exports {
         ask_again_for(scene, export.name()).await;
     }
@@ -39,13 +39,18 @@ async fn ask_again(scene: &Scene) {
 
 /// The same for one export.
 async fn ask_again_for(scene: &Scene, export: &str) {
+    let (from, to) = covered(scene, export).await;
+    let mut asking = scene.start(&["refresh", export, "--from", &from, "--to", &to]);
+    assert_eq!(asking.exit_code().await, Some(0), "{}", asking.log());
+}
+
+/// The first and the last day of an export.
+pub(crate) async fn covered(scene: &Scene, export: &str) -> (String, String) {
     let day = async |which: &str| {
         let query = format!("select {which}(day)::text from impact_mirror.coverage where export = '{export}'");
         scene.value::<String>(&query).await
     };
-    let (from, to) = (day("min").await, day("max").await);
-    let mut asking = scene.start(&["refresh", export, "--from", &from, "--to", &to]);
-    assert_eq!(asking.exit_code().await, Some(0), "{}", asking.log());
+    (day("min").await, day("max").await)
 }
 
 /// As many loads wait for a lock inside Postgres.

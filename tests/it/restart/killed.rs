@@ -22,6 +22,30 @@ async fn kill_and_take_over(scene: &Scene, daemon: &mut Process) -> Process {
     next
 }
 
+/// Nobody tells it that work has come and that its holder has died.
+#[tokio::test]
+async fn a_replica_that_was_idle_takes_over() {
+    let scene = actions_alone(QUICK).await;
+    let mut replicas = [scene.run(), scene.run()];
+    scene.until_mirrored().await;
+    scene.inject(Point::Storage, FOR_EVER);
+    ask_again(&scene).await;
+    scene.until_spooled(1).await;
+    for replica in &mut replicas {
+        if replica.holds_a_job(&scene).await {
+            replica.kill();
+        }
+    }
+    let killed_at = Instant::now();
+    scene.until("exists (select 1 from impact_mirror.job_event where note like 'taken over: the lease of %')").await;
+    let took = killed_at.elapsed();
+    eprintln!("taken over {:.1} s after the kill, with leases of {} s", took.as_secs_f64(), LEASE.as_secs());
+    assert!(took < 2 * LEASE, "taken over after {took:?}");
+    scene.until("(select count(*) = 2 from impact_mirror.load)").await;
+    scene.until_mirrored().await;
+    assert_eq!(scene.orders(), 2);
+}
+
 #[tokio::test]
 async fn a_job_killed_while_planned_is_ordered_by_the_next_process() {
     let scene = actions_alone(QUICK).await;

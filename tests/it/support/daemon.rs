@@ -320,6 +320,13 @@ impl Process {
         rest.lines().next().unwrap().to_owned()
     }
 
+    /// Whether a job is in its hands.
+    pub async fn holds_a_job(&self, scene: &Scene) -> bool {
+        let holders =
+            "select coalesce(string_agg(lease_holder, ' '), '') from impact_mirror.job where lease_token is not null";
+        scene.value::<String>(holders).await.contains(&format!("-{}-", self.child.id()))
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
@@ -331,11 +338,16 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// How it ended, if it has.
+    pub fn try_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self) -> (ExitStatus, Duration) {
         let mut status = None;
         let took = eventually("the process ends", async || {
-            status = self.child.try_wait().unwrap();
+            status = self.try_ended();
             status.is_some()
         })
         .await;

@@ -10,8 +10,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::daemon::{BRAND, Mirrored, Scene};
 
 impl Scene {
-    /// Every cell is loaded, nothing is open or held, every window was loaded whole, and the tables hold the truth.
-    pub async fn assert_mirrored(&self) {
+    /// Every cell is loaded, nothing is open or held, every window was loaded whole, and the tables hold the truth. Says
+    /// how many rows were compared.
+    pub async fn assert_mirrored(&self) -> u64 {
         let mut conn = self.pool().acquire().await.unwrap();
         let stuck: Vec<(String, String)> = sqlx::query_as(
             "select export, state from impact_mirror.coverage where state not in ('loaded', 'settled')
@@ -22,22 +23,27 @@ impl Scene {
         .await
         .unwrap();
         assert_eq!(stuck, [], "cells or jobs that are not at their end");
+        let mut rows = 0;
         for export in &self.exports {
-            self.assert_table(&mut conn, *export).await;
+            rows += self.assert_table(&mut conn, *export).await;
         }
         assert_eq!(self.spooled(), 0, "files left in the spool");
+        rows
     }
 
-    async fn assert_table(&self, conn: &mut PgConnection, export: Mirrored) {
-        let (program, from, to): (String, NaiveDate, NaiveDate) = sqlx::query_as(
+    async fn assert_table(&self, conn: &mut PgConnection, export: Mirrored) -> u64 {
+        let windows: Vec<(String, NaiveDate, NaiveDate)> = sqlx::query_as(
             "select program, min(day), max(day) from impact_mirror.coverage where export = $1 group by program",
         )
         .bind(export.name())
-        .fetch_one(&mut *conn)
+        .fetch_all(&mut *conn)
         .await
         .unwrap();
-        let truth = self.truth(conn, export, &program, from, to).await;
-        let names = std::str::from_utf8(&truth).unwrap().lines().next().unwrap();
+        let mut truths = Vec::new();
+        for (program, from, to) in windows {
+            truths.push(self.truth(conn, export, &program, from, to).await);
+        }
+        let names = std::str::from_utf8(&truths[0]).unwrap().lines().next().unwrap();
         let columns: Vec<(String, String, String)> = sqlx::query_as(
             "select source_name, column_name, kind from impact_mirror.mirrored_column where export = $1",
         )
@@ -65,9 +71,12 @@ impl Scene {
         let create =
             format!("set local timezone to 'America/New_York'; create temp table truth ({raw}) on commit drop");
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await.unwrap();
-        let mut copy = tx.copy_in_raw("copy truth from stdin (format csv, header true)").await.unwrap();
-        copy.send(truth).await.unwrap();
-        let expected = copy.finish().await.unwrap();
+        let mut expected = 0;
+        for truth in &truths {
+            let mut copy = tx.copy_in_raw("copy truth from stdin (format csv, header true)").await.unwrap();
+            copy.send(truth.as_slice()).await.unwrap();
+            expected += copy.finish().await.unwrap();
+        }
         assert!(expected > 10, "{} has {expected} rows only", export.name());
         let table = format!("impact.{}", export.name());
         let differences: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
@@ -83,6 +92,7 @@ impl Scene {
             .unwrap();
         assert_eq!((count, differences), (i64::try_from(expected).unwrap(), 0), "rows of {table} and how many differ");
         tx.rollback().await.unwrap();
+        expected
     }
 
     /// The truth for what was asked: the parameters are those of the export's request.
