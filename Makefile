@@ -15,7 +15,7 @@ demo: postgres ## the whole thing on made-up data: a simulated impact.com, a pri
 test: postgres ## formatter, lints and all tests
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
-	cargo check --locked # without failpoints, as it is released
+	cargo check --locked --all-targets # without failpoints, as it is released
 	cargo test --locked --features failpoints
 
 test-crash: postgres ## the program killed at every named place, alone and beside a replica, then a storm. STORM_SECONDS=180 STORM_SEED=…

@@ -222,7 +222,7 @@ impl Soak {
             .map(|(account, program)| {
                 let program = (1000 + program).to_string();
                 let csv = self.sandbox.truth(&sid(account), "clicks", &program, self.day, self.day, &[]);
-                std::str::from_utf8(&csv).unwrap().lines().count() - 1
+                records(&csv) - 1
             })
             .sum()
     }
@@ -319,4 +319,14 @@ fn slope(values: &[f64]) -> f64 {
     let spread: f64 = (0..values.len()).map(|index| at(index).powi(2)).sum();
     let rise: f64 = values.iter().enumerate().map(|(index, value)| at(index) * (value - mean)).sum();
     if spread > 0.0 { rise / spread } else { 0.0 }
+}
+
+/// How many records a CSV file has, its header among them: line breaks within quotes end none.
+fn records(csv: &[u8]) -> usize {
+    let (count, _) = csv.iter().fold((0, false), |(count, is_quoted), byte| match byte {
+        b'"' => (count, !is_quoted),
+        b'\n' if !is_quoted => (count + 1, false),
+        _ => (count, is_quoted),
+    });
+    count
 }
