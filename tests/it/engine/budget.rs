@@ -290,14 +290,12 @@ async fn headers_that_lie_are_told_of_once_and_change_nothing() {
         let (pool, wakes) = (world.pool().clone(), std::sync::Arc::clone(&engine.context().wakes));
         let minutes = async {
             loop {
-                // Each in a transaction of its own, or they would meet the daemon's in the other order.
-                for statement in [
-                    "update impact_mirror.bucket set seen_at = seen_at - interval '1 hour', \
-                     seen_resets_at = seen_resets_at - interval '1 hour' where seen_remaining = 0",
-                    "update impact_mirror.job set run_at = now() where finished_at is null and lease_token is null",
-                ] {
-                    sqlx::raw_sql(statement).execute(&pool).await.unwrap();
-                }
+                // In the daemon's order, which takes the account first.
+                let pass = "select from impact_mirror.account for no key update; \
+                            update impact_mirror.bucket set seen_at = seen_at - interval '1 hour', \
+                            seen_resets_at = seen_resets_at - interval '1 hour' where seen_remaining = 0; \
+                            update impact_mirror.job set run_at = now() where finished_at is null and lease_token is null";
+                sqlx::raw_sql(pass).execute(&pool).await.unwrap();
                 wakes.all();
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }

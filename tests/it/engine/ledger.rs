@@ -291,7 +291,8 @@ async fn what_is_wrong_with_answers_is_said_once() {
         let minutes = async {
             loop {
                 for statement in [
-                    "update impact_mirror.bucket set closed_until = now() where closed_until > now()",
+                    "select from impact_mirror.account for no key update; \
+                     update impact_mirror.bucket set closed_until = now() where closed_until > now()",
                     "update impact_mirror.job set run_at = now() where finished_at is null and lease_token is null",
                     "select pg_notify('impact_mirror_wake', '')",
                 ] {

@@ -143,7 +143,9 @@ async fn being_throttled_again_and_again_never_fails_a_job() {
     let (pool, wakes) = (world.pool().clone(), std::sync::Arc::clone(&engine.context().wakes));
     let open = async {
         loop {
-            let statement = "update impact_mirror.bucket set closed_until = now(), throttles = 0 where closed_until > now(); \
+            // In the engine's order, which takes the account first.
+            let statement = "select from impact_mirror.account for no key update; \
+                             update impact_mirror.bucket set closed_until = now(), throttles = 0 where closed_until > now(); \
                              update impact_mirror.job set run_at = now() where finished_at is null and lease_token is null";
             sqlx::raw_sql(statement).execute(&pool).await.unwrap();
             wakes.all();
