@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::ddl::{self, Ddl};
 use super::error::Error;
-use super::layout::{Change, History, Layout, Origin, Standing, Surveyed};
+use super::layout::{Change, History, Layout, Origin, Standing, Surveyed, index_name};
 use super::load::{Learned, Load};
 use super::table::{Retype, Zones};
 use super::{Widened, Writes, catalog};
@@ -69,9 +69,9 @@ pub(super) async fn widen(mut load: Load<'_>, conn: &mut PgConnection, widening:
     let Some(layout) = look(&load, &mut tx, &sources, &learned).await? else { return Ok(Widened::default()) };
     ddl::keep_readers_out(&mut tx, &load.table, &load.place).await?;
     let ddl = &mut Ddl { conn: &mut tx, place: &load.place };
-    for (at, retype) in retypes(&layout).enumerate() {
-        ddl.run(load.table.drop_column(&beside(at))).await?; // what a crash has left
-        ddl.run(load.table.add_column(&beside(at), retype.to)).await?;
+    for retype in retypes(&layout) {
+        ddl.run(load.table.drop_column(&beside(retype))).await?; // what a crash has left
+        ddl.run(load.table.add_column(&beside(retype), retype.to)).await?;
     }
     tx.commit().await.map_err(load.place.database("commit columns to widen into"))?;
     failpoint::reach("widening-begun");
@@ -116,18 +116,18 @@ async fn swap(load: &Load<'_>, conn: &mut PgConnection, layout: &Layout, zones: 
     ddl.run(load.table.lock_writers()).await?;
     let mut filled = Vec::new();
     let mut swapped = Vec::new();
-    for (at, retype) in retypes(layout).enumerate() {
+    for retype in retypes(layout) {
         let has_values = ddl.has_values(&load.table, retype.name).await?;
         if retype.from == ColumnKind::Text && has_values {
             // Never empty after all: it stays as it is.
             ddl.record(retype.name, retype.source, retype.from, Origin::Data, load.now).await?;
-            ddl.run(load.table.drop_column(&beside(at))).await?;
+            ddl.run(load.table.drop_column(&beside(retype))).await?;
             continue;
         }
         if has_values {
-            filled.push((beside(at), retype));
+            filled.push((beside(retype), retype));
         }
-        swapped.push((beside(at), retype));
+        swapped.push((beside(retype), retype));
     }
     if !filled.is_empty() {
         ddl.run(load.table.fill_beside(&filled, zones)).await?;
@@ -150,8 +150,9 @@ const MOST: usize = 100;
 /// How the names of columns begin that are about to take another's place.
 const BESIDE: &str = "_wider_";
 
-fn beside(at: usize) -> String {
-    format!("{BESIDE}{at}")
+/// The column beside one, of its new type: who widens another column, or to another type, uses another.
+fn beside(retype: Retype<'_>) -> String {
+    index_name(&format!("{BESIDE}{}", retype.name), &retype.to.to_string())
 }
 
 fn retypes(layout: &Layout) -> impl Iterator<Item = Retype<'_>> {

@@ -93,10 +93,13 @@ async fn texts_are_those_of_the_file_after_a_column_was_widened_to_text() {
 async fn what_a_crash_left_beside_a_column_is_no_hindrance() {
     let mut mirror = ahead().await;
     mirror.load("Id,Day,Amount\n1,2026-05-01,10\n").await;
-    mirror.query("alter table impact.actions add column _wider_0 text").await;
+    mirror.query("alter table impact.actions add column _wider_amount_numeric text").await;
     mirror.load("Id,Day,Amount\n1,2026-05-01,10.5\n").await;
     assert_eq!(mirror.rows("id amount").await, ["1|10.5"]);
-    assert_eq!(mirror.query("select count(*)::text from pg_attribute where attname = '_wider_0'").await, ["0"]);
+    assert_eq!(
+        mirror.query("select count(*)::text from pg_attribute where attname = '_wider_amount_numeric'").await,
+        ["0"]
+    );
 }
 
 /// What hangs on a column would be lost with it.
