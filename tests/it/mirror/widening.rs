@@ -84,9 +84,9 @@ async fn what_was_widened_is_loaded_into_as_ever() {
 #[tokio::test]
 async fn texts_are_those_of_the_file_after_a_column_was_widened_to_text() {
     let mut mirror = ahead().await;
-    mirror.load("Id,Day,Amount\n1,2026-05-01,10.50\n2,2026-05-02,20.00\n").await;
-    mirror.load("Id,Day,Amount\n1,2026-05-01,10.50\n2,2026-05-02,20.00\n3,2026-05-02,many\n").await;
-    assert_eq!(mirror.rows("id amount").await, ["1|10.50", "2|20.00", "3|many"]);
+    mirror.load("Id,Day,Amount\n1,2026-05-01,$10.50\n2,2026-05-02,20.00\n").await;
+    mirror.load("Id,Day,Amount\n1,2026-05-01,$10.50\n2,2026-05-02,20.00\n3,2026-05-02,many\n").await;
+    assert_eq!(mirror.rows("id amount").await, ["1|$10.50", "2|20.00", "3|many"]);
 }
 
 #[tokio::test]
