@@ -28,7 +28,6 @@ pub const ALL: &[&str] = &[
     "recharge-committed",
     "refund-written",
     "refund-committed",
-    "heard-written",
     "heard-committed",
     "waiting-written",
     "waiting-committed",
@@ -44,7 +43,6 @@ pub const ALL: &[&str] = &[
     "polls-claim-written",
     "polls-claimed",
     "load-claimed",
-    "charge-written",
     "charge-committed",
     // A look at the remote job.
     "poll-answered",

@@ -176,6 +176,7 @@ pub(super) async fn context(
         accounts: settings.accounts.keys().map(|name| name.as_str().to_owned()).collect(),
         exports: exports.iter().map(|name| name.as_str().to_owned()).collect(),
         followed: with_neighbours(&settings, exports),
+        turns: store::claim::Turns::default(),
     };
     write_configuration(&pool, &settings).await?;
     check_partitions(&pool, &settings, exports).await?;

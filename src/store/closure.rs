@@ -1,4 +1,4 @@
-//! Buckets that a 429 closes, and that a call that is let through opens again.
+//! Buckets that a 429 closes.
 
 use std::time::Duration;
 
@@ -81,24 +81,4 @@ pub async fn closed_until(
     .fetch_one(conn)
     .await
     .map_err(failed("look whether a bucket is closed"))
-}
-
-/// Forgets the count of 429s after calls that were let through, by their charges. One that went out before the bucket closed
-/// proves nothing. The caller holds the account's row.
-pub(super) async fn reopen(conn: &mut PgConnection, charges: &[i64], now: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query!(
-        r#"
-        update impact_mirror.bucket b
-        set throttles = 0, closed_until = null
-        from impact_mirror.charge c
-        where c.id = any($1) and b.account = c.account and b.bucket = c.bucket
-          and b.throttles > 0 and b.closed_until <= least(c.at, $2)
-        "#,
-        charges,
-        now,
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("reopen a bucket"))?;
-    Ok(())
 }

@@ -2,21 +2,18 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
 use super::quota::{self, ChargeId};
-use super::{Error, closure, failed};
+use super::{Error, closure, coverage, failed};
 use crate::account::AccountName;
 use crate::export::Bucket;
 use crate::failpoint;
 use crate::job::Job;
 
-/// `Date` has whole seconds.
-const DATE_PRECISION: TimeDelta = TimeDelta::seconds(1);
-/// A call charged before another one reaches impact.com at most this long after that one's answer is dated: it is under
-/// way for 65 s at most, and a date has whole seconds.
-const LATEST_ARRIVAL: TimeDelta = TimeDelta::seconds(66);
+/// No window is longer, in seconds; a reset beyond is cut to the window.
+const LONGEST_RESET: f64 = 1e9;
 
 /// What paid for the call that was answered.
 #[derive(Debug, Clone, Copy)]
@@ -95,211 +92,66 @@ pub struct Told {
     pub closed: Vec<(Bucket, DateTime<Utc>)>,
 }
 
-/// Writes down what an answer said.
-pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: DateTime<Utc>) -> Result<Told, Error> {
+/// Writes down what an answer said, at `now`, or where that is `None` at Postgres's.
+pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: Option<DateTime<Utc>>) -> Result<Told, Error> {
+    let Ending::Throttled { bucket, or, reset_after } = heard.ending else {
+        let is_nonsense = write(conn, heard, now).await?;
+        failpoint::reach("heard-committed");
+        return Ok(Told { is_nonsense, closed: Vec::new() });
+    };
     let account = heard.paid.account();
     let mut tx = conn.begin().await.map_err(failed("begin"))?;
-    quota::lock(&mut tx, account).await?;
-    quota::redate(&mut tx, account, now).await?;
-    let charges = charges(&mut tx, &heard.paid).await?;
-    let mut told = Told { is_nonsense: tick(&mut tx, heard, now).await?, closed: Vec::new() };
-    if let Some(id) = charges.last().copied() {
-        if let Some(date) = heard.date {
-            keep_date(&mut tx, account, &charges, date).await?;
-        }
-        let reported = match heard.report {
-            Some(report) => Some(keep_report(&mut tx, account, id, report, now).await?),
-            None => None,
-        };
-        forget_report(&mut tx, &charges, reported).await?;
+    let mut told = Told { is_nonsense: write(&mut tx, heard, now).await?, closed: Vec::new() };
+    let now = match now {
+        Some(now) => now,
+        None => coverage::database_now(&mut tx).await?,
+    };
+    for bucket in [Some(bucket), or].into_iter().flatten() {
+        let until = closure::close(&mut tx, account, bucket, reset_after, now).await?;
+        told.closed.extend(until.map(|until| (bucket, until)));
     }
-    match heard.ending {
-        Ending::Good => closure::reopen(&mut tx, &charges, now).await?,
-        Ending::Refused => forgive_refusal(&mut tx, &charges).await?,
-        Ending::Throttled { bucket, or, reset_after } => {
-            for bucket in [Some(bucket), or].into_iter().flatten() {
-                let until = closure::close(&mut tx, account, bucket, reset_after, now).await?;
-                told.closed.extend(until.map(|until| (bucket, until)));
-            }
-        }
-        Ending::Failed => {}
-    }
-    failpoint::reach("heard-written");
     tx.commit().await.map_err(failed("commit what was heard"))?;
     failpoint::reach("heard-committed");
     Ok(told)
 }
 
-/// The charges of a call, oldest first.
-async fn charges(conn: &mut PgConnection, paid: &Paid<'_>) -> Result<Vec<i64>, Error> {
-    let (job, is_order) = match paid {
-        Paid::Charge(_, id) => return Ok(vec![id.0]),
-        Paid::Order(job) => (job, true),
-        Paid::Call(job) => (job, false),
+/// Writes what needs no bucket closed; says whether headers that make no sense are worth a word.
+async fn write(conn: &mut PgConnection, heard: &Heard<'_>, now: Option<DateTime<Utc>>) -> Result<bool, Error> {
+    let (charge, job, order_at) = match heard.paid {
+        Paid::Charge(_, id) => (Some(id.0), None, None),
+        Paid::Order(job) => (None, Some(job.id.0), job.submitted_at),
+        Paid::Call(job) => (None, Some(job.id.0), None),
     };
-    let mut ids = sqlx::query_scalar!(
+    let ending = match heard.ending {
+        Ending::Good => "good",
+        Ending::Refused => "refused",
+        Ending::Throttled { .. } => "throttled",
+        Ending::Failed => "failed",
+    };
+    let account = heard.paid.account();
+    let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let written = sqlx::query!(
         r#"
-        select id from impact_mirror.charge
-        where job_id = $1 and case when $3 then ordered_at = $2 else ordered_at is null end
-        order by id
+        select is_doubted as "is_doubted!", moved as "moved!", ahead_seconds
+        from impact_mirror.hear_answer(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, make_interval(secs => $10::float8), $11, $12)
         "#,
-        job.id.0,
-        job.submitted_at,
-        is_order,
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed("look for a charge"))?;
-    if !is_order {
-        ids.drain(..ids.len().saturating_sub(1));
-    }
-    Ok(ids)
-}
-
-/// Counts the answer, at most one in five minutes, and takes its date for impact.com's clock. The last one counts, not the
-/// latest, so that a wrong one is forgotten with the next.
-async fn tick(conn: &mut PgConnection, heard: &Heard<'_>, now: DateTime<Utc>) -> Result<bool, Error> {
-    let doubted = sqlx::query_scalar!(
-        r#"
-        with ticked as (
-            select name, ticked_at is null or ticked_at > $2 or ticked_at <= $2 - interval '5 minutes' as is_tick,
-                   $4 and (doubted_at is null or doubted_at > $2 or doubted_at < $2 - interval '1 day') as is_doubted
-            from impact_mirror.account
-            where name = $1
-        )
-        update impact_mirror.account a
-        set ticks = ticks + is_tick::integer,
-            ticked_at = case when is_tick then $2 else ticked_at end,
-            remote_clock = coalesce($3, remote_clock),
-            remote_clock_tick = case when $3::timestamptz is null then remote_clock_tick else ticks + is_tick::integer end,
-            doubted_at = case when is_doubted then $2 else doubted_at end
-        from ticked t
-        where a.name = t.name
-        returning is_doubted as "is_doubted!"
-        "#,
-        heard.paid.account().as_str(),
+        account.as_str(),
+        charge,
+        job,
+        order_at,
         now,
         heard.date,
         heard.is_nonsense,
+        heard.report.map(|report| number(report.limit)),
+        heard.report.map(|report| number(report.remaining)),
+        heard.report.and_then(|report| report.reset_after).map(|reset| reset.as_secs_f64().min(LONGEST_RESET)),
+        heard.report.is_some_and(|report| report.is_of_requests),
+        ending,
     )
     .fetch_one(conn)
     .await
-    .map_err(failed("read impact.com's clock"))?;
-    Ok(doubted)
-}
-
-/// Dates the call by impact.com's clock, and bounds what was charged before it: calls whose answer was lost, and those that
-/// a wrong clock dated later than this.
-async fn keep_date(
-    conn: &mut PgConnection,
-    account: &AccountName,
-    charges: &[i64],
-    date: DateTime<Utc>,
-) -> Result<(), Error> {
-    sqlx::query!("update impact_mirror.charge set remote_at = $2 where id = any($1)", charges, date + DATE_PRECISION,)
-        .execute(&mut *conn)
-        .await
-        .map_err(failed("date a charge"))?;
-    sqlx::query!(
-        r#"
-        update impact_mirror.charge c
-        -- Ticks tell how long ago a charge was made at least, whatever clocks did since.
-        set remote_at = case when c.remote_at is null then $3 - greatest(a.ticks - c.tick - 1, 0) * interval '5 minutes'
-                             else $3 end
-        from impact_mirror.account a
-        where a.name = $1 and c.account = $1 and c.id < $2 and (c.remote_at is null or c.remote_at > $3)
-        "#,
-        account.as_str(),
-        charges.iter().min().copied().unwrap_or_default(),
-        date + LATEST_ARRIVAL,
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("date earlier charges"))?;
-    Ok(())
-}
-
-/// Keeps what the headers leave, unless a later call has reported. Says of which bucket they spoke.
-async fn keep_report(
-    conn: &mut PgConnection,
-    account: &AccountName,
-    charge: i64,
-    report: Report,
-    now: DateTime<Utc>,
-) -> Result<Bucket, Error> {
-    let limit = i32::try_from(report.limit).unwrap_or(i32::MAX);
-    let bucket = sqlx::query_scalar!(
-        r#"
-        select case when $3 or r.seen_limit = $4 then r.bucket else c.bucket end as "bucket!: Bucket"
-        from impact_mirror.bucket r, impact_mirror.charge c
-        where r.account = $1 and r.bucket = 'requests' and c.id = $2
-        "#,
-        account.as_str(),
-        charge,
-        report.is_of_requests,
-        limit,
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(failed("tell which bucket the headers are about"))?;
-    let reset = report
-        .reset_after
-        .map(|reset| now + TimeDelta::from_std(reset).unwrap_or(bucket.window()).min(bucket.window()));
-    sqlx::query!(
-        r#"
-        update impact_mirror.bucket
-        set seen_limit = $4, seen_remaining = $5, seen_at = $6, seen_resets_at = $7, seen_charge_id = $3
-        where account = $1 and bucket = $2 and (seen_charge_id is null or seen_charge_id <= $3)
-        "#,
-        account.as_str(),
-        bucket.as_str(),
-        charge,
-        limit,
-        i32::try_from(report.remaining).unwrap_or(i32::MAX),
-        now,
-        reset,
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("keep what the headers say"))?;
-    Ok(bucket)
-}
-
-/// Forgets a report that has had its time, where a call of its bucket, made since, was answered without another.
-async fn forget_report(conn: &mut PgConnection, charges: &[i64], reported: Option<Bucket>) -> Result<(), Error> {
-    sqlx::query!(
-        r#"
-        update impact_mirror.bucket b
-        set seen_limit = null, seen_remaining = null, seen_at = null, seen_resets_at = null, seen_charge_id = null
-        from impact_mirror.charge c
-        where c.id = any($1) and b.account = c.account and b.bucket = c.bucket
-          and b.bucket is distinct from $2 and b.seen_charge_id < c.id
-          and c.at >= coalesce(
-              b.seen_resets_at,
-              b.seen_at + case when b.window_length > interval '1 hour' then interval '1 hour' else interval '5 minutes' end)
-        "#,
-        charges,
-        reported.map(Bucket::as_str),
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("forget what the headers said"))?;
-    Ok(())
-}
-
-/// Gives back the charges of a refused call, where such calls cost nothing.
-async fn forgive_refusal(conn: &mut PgConnection, charges: &[i64]) -> Result<(), Error> {
-    sqlx::query!(
-        r#"
-        update impact_mirror.charge c
-        set cost = 0
-        from impact_mirror.account a
-        where c.id = any($1) and a.name = c.account and a.refused_cost = 0
-        "#,
-        charges,
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("forgive a refusal"))?;
-    Ok(())
+    .map_err(failed("write down what was heard"))?;
+    quota::tell_redated(account, written.moved, written.ahead_seconds);
+    Ok(written.is_doubted)
 }

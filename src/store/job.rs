@@ -1,4 +1,4 @@
-//! Jobs in Postgres: planned, and claimed under a lease. Claims that order something are in `order`, what a worker writes
+//! Jobs in Postgres: planned, and claimed under a lease. Claims that order something are in `claim`, what a worker writes
 //! under its lease is in `transition`.
 
 use std::time::Duration;
@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
+use super::claim::Turns;
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
@@ -28,6 +29,8 @@ pub struct Worker {
     pub exports: Vec<String>,
     /// The exports whose orders we follow: these, and the others of their accounts, for whose orders theirs have to wait.
     pub followed: Vec<String>,
+    /// The accounts whose orders are next.
+    pub turns: Turns,
 }
 
 impl Worker {
@@ -159,7 +162,8 @@ impl Step {
 
 /// Claims the most wanted job that stands before `step`, with no lease or one that has run out.
 ///
-/// The load of a process that froze holds a key-share lock on its job, which must not keep us away from it.
+/// The load of a process that froze holds a key-share lock on its job, which must not keep us away from it. Lists come by sub-selects,
+/// so that Postgres keeps one plan for all instead of making one for each claim.
 pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Result<Option<Job>, Error> {
     let mut tx = conn.begin().await.map_err(failed("begin"))?;
     let claimed = sqlx::query!(
@@ -171,11 +175,11 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
             join impact_mirror.export_account ea
                 on ea.export = j.export and ea.account = j.account and ea.paused_since is null
             where j.finished_at is null
-              and j.state = any($1)
+              and j.state = any((select $1::text[])::text[])
               and j.run_at <= now()
               and (j.lease_expires_at is null or j.lease_expires_at <= now())
-              and j.account = any($2)
-              and j.export = any($3)
+              and j.account = any((select $2::text[])::text[])
+              and j.export = any((select $3::text[])::text[])
             order by j.priority, j.run_at
             limit 1
             for no key update of j skip locked
@@ -289,7 +293,7 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
         join impact_mirror.account a on a.name = j.account and a.paused_since is null
         join impact_mirror.export_account ea
             on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-        where j.finished_at is null and j.state = any($1) and j.account = any($2)
+        where j.finished_at is null and j.state = any((select $1::text[])::text[]) and j.account = any((select $2::text[])::text[])
           and j.export = any(case when j.state in ('submitting', 'waiting') then $4::text[] else $3::text[] end)
         "#,
         &states,

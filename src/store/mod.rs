@@ -6,6 +6,7 @@ pub mod archive;
 pub mod batch;
 pub mod cell;
 pub mod change_rate;
+pub mod claim;
 pub mod closure;
 pub mod configured;
 pub mod coverage;

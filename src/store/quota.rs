@@ -64,64 +64,39 @@ pub enum Purpose {
     Clock,
 }
 
-/// Charges one call. Needs a transaction: it locks the account's row, so that replicas cannot both take the last one, and
-/// so that the ids of charges are in their order.
-pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>, now: DateTime<Utc>) -> Result<Charged, Error> {
-    lock(conn, charge.account).await?;
-    redate(conn, charge.account, now).await?;
-    let bucket = sqlx::query!(
+/// Charges one call, at `now`, or where that is `None` at Postgres's. It locks the account's row until the transaction ends, so
+/// that replicas cannot both take the last one, and so that the ids of charges are in their order.
+pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>, now: Option<DateTime<Utc>>) -> Result<Charged, Error> {
+    let (purpose, ordered_at, cost) = match charge.purpose {
+        Purpose::Call => ("call", None, None),
+        Purpose::Order { at, cost } => ("order", Some(at), Some(cost)),
+        Purpose::Clock => ("clock", None, None),
+    };
+    let charged = sqlx::query!(
         r#"
-        select r.ceiling - r.used as "unspent!", r.seen_room, r.room as "room!", r.opens_at, r.first_ends,
-               r.clock_may_tell as "clock_may_tell!", coalesce(b.closed_until > $3, false) as "is_closed!"
-        from impact_mirror.bucket b
-        cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $3) r
-        where b.account = $1 and b.bucket = $2
+        select charge_id, opens_at, clock_may_tell as "clock_may_tell!", moved as "moved!", ahead_seconds
+        from impact_mirror.charge_call($1, $2, $3, $4, $5, $6, $7, $8)
         "#,
         charge.account.as_str(),
         charge.bucket.as_str(),
-        now,
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(failed("add up a bucket"))?;
-    let has_room = match charge.purpose {
-        Purpose::Order { cost: 0, .. } => !bucket.is_closed,
-        Purpose::Call | Purpose::Order { .. } => bucket.room > 0,
-        // After a whole window of ours without a call, one is risked.
-        Purpose::Clock => {
-            !bucket.is_closed && bucket.seen_room != Some(0) && (bucket.unspent > 0 || bucket.first_ends.is_none())
-        }
-    };
-    if !has_room {
-        let until = bucket.opens_at.unwrap_or(now + charge.bucket.window());
-        return Ok(Charged::No { until, clock_may_tell: bucket.clock_may_tell });
-    }
-    let (ordered_at, cost) = match charge.purpose {
-        Purpose::Order { at, cost } => (Some(at), cost),
-        Purpose::Call | Purpose::Clock => (None, 1),
-    };
-    // Waiting for the lock took time, in which the margin of a charge must not be used up.
-    let id = sqlx::query_scalar!(
-        r#"
-        insert into impact_mirror.charge (account, bucket, at, cost, call, job_id, ordered_at, tick)
-        select name, $2, $3::timestamptz + greatest(clock_timestamp() - transaction_timestamp(), interval '0 seconds'),
-               $4, $5, $6, $7, ticks
-        from impact_mirror.account
-        where name = $1
-        returning id
-        "#,
-        charge.account.as_str(),
-        charge.bucket.as_str(),
-        now,
-        cost,
         charge.call,
         charge.job.map(|id| id.0),
+        purpose,
         ordered_at,
+        cost,
+        now,
     )
     .fetch_one(conn)
     .await
     .map_err(failed("charge a bucket"))?;
-    Ok(Charged::Yes(ChargeId(id)))
+    tell_redated(charge.account, charged.moved, charged.ahead_seconds);
+    Ok(match (charged.charge_id, charged.opens_at) {
+        (Some(id), _) => Charged::Yes(ChargeId(id)),
+        (None, until) => Charged::No {
+            until: until.expect("a bucket without room opens at some time"),
+            clock_may_tell: charged.clock_may_tell,
+        },
+    })
 }
 
 /// Charges a call that is to read impact.com's clock: at most one in five minutes.
@@ -148,7 +123,7 @@ pub async fn ask_clock(
         return Ok(None);
     }
     let reading = Charge { account, bucket: Bucket::Requests, call: "company", job: None, purpose: Purpose::Clock };
-    let charged = charge(&mut tx, reading, now).await?;
+    let charged = charge(&mut tx, reading, Some(now)).await?;
     tx.commit().await.map_err(failed("commit a charge"))?;
     match charged {
         Charged::Yes(id) => Ok(Some(id)),
@@ -186,67 +161,31 @@ pub(super) async fn lock_all(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves to now what a clock that was set back has left in the future, so that a bucket stays shut for one window at most.
-/// The caller holds the account's row.
-pub(super) async fn redate(conn: &mut PgConnection, account: &AccountName, now: DateTime<Utc>) -> Result<(), Error> {
-    let ahead = sqlx::query!(
-        r#"
-        with ahead as materialized (
-            select id, at from impact_mirror.charge where account = $1 and at > $2::timestamptz + interval '1 minute'
-        ), moved as (
-            update impact_mirror.charge c set at = $2 from ahead where c.id = ahead.id
-        )
-        select count(*) as "count!", max(at) as last from ahead
-        "#,
-        account.as_str(),
-        now,
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(failed("redate charges"))?;
-    // Once for each time that the clock is set back: nothing is left to be moved.
-    if let Some(last) = ahead.last {
+/// Says that a clock was set back: once for each time, for then nothing is left to be moved.
+pub(super) fn tell_redated(account: &AccountName, charge_count: i64, ahead_seconds: Option<f64>) {
+    if let Some(seconds) = ahead_seconds {
         tracing::warn!(
             %account,
-            charge_count = ahead.count,
-            seconds = (last - now).num_seconds(),
-            "the database's clock was set back: {} charges lay up to {} s in the future and count from now on",
-            ahead.count,
-            (last - now).num_seconds(),
+            charge_count,
+            seconds,
+            "the database's clock was set back: {charge_count} charges lay up to {seconds:.0} s in the future and count from now on",
         );
     }
-    sqlx::query!(
-        r#"
-        update impact_mirror.bucket
-        set closed_until = case when closed_until > $2::timestamptz + window_length then $2::timestamptz + window_length
-                                else closed_until end,
-            seen_at = case when seen_at > $2::timestamptz + interval '1 minute' then $2 else seen_at end,
-            seen_resets_at = case when seen_resets_at > $2::timestamptz + window_length then $2::timestamptz + window_length
-                                  else seen_resets_at end
-        where account = $1
-          and (closed_until > $2::timestamptz + window_length or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
-        "#,
-        account.as_str(),
-        now,
-    )
-    .execute(conn)
-    .await
-    .map_err(failed("redate buckets"))?;
-    Ok(())
 }
 
-/// The same for all accounts in which there is anything to move; each in a transaction of its own.
+/// Moves to now what a clock that was set back has left in the future, for all accounts in which there is anything to move; each
+/// in a transaction of its own.
 pub(super) async fn redate_all(conn: &mut PgConnection, accounts: &[String], now: DateTime<Utc>) -> Result<(), Error> {
     let ahead = sqlx::query_scalar!(
         r#"
         select b.account as "account!: AccountName" from impact_mirror.bucket b
-        where b.account = any($1)
+        where b.account = any((select $1::text[])::text[])
           and exists (
               select 1 from impact_mirror.charge h
               where h.account = b.account and h.bucket = b.bucket and h.at > $2::timestamptz + interval '1 minute')
         union
         select account from impact_mirror.bucket
-        where account = any($1)
+        where account = any((select $1::text[])::text[])
           and (closed_until > $2::timestamptz + window_length or seen_at > $2::timestamptz + interval '1 minute' or seen_resets_at > $2::timestamptz + window_length)
         "#,
         accounts,
@@ -258,7 +197,15 @@ pub(super) async fn redate_all(conn: &mut PgConnection, accounts: &[String], now
     for account in &ahead {
         let mut tx = conn.begin().await.map_err(failed("begin"))?;
         lock(&mut tx, account).await?;
-        redate(&mut tx, account, now).await?;
+        let redated = sqlx::query!(
+            r#"select moved as "moved!", ahead_seconds from impact_mirror.redate($1, $2)"#,
+            account.as_str(),
+            now
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(failed("redate charges"))?;
+        tell_redated(account, redated.moved, redated.ahead_seconds);
         tx.commit().await.map_err(failed("commit new dates"))?;
     }
     Ok(())

@@ -227,7 +227,7 @@ async fn claim_planned(context: &Context, conn: &mut PgConnection) -> Result<Cla
     loop {
         let since = Since::now();
         let now = store::coverage::database_now(conn).await?;
-        let job = store::order::claim(conn, &context.worker, now).await?;
+        let job = store::claim::order(conn, &context.worker, now).await?;
         if job.is_some() || has_read {
             return Ok(Claimed { jobs: job.into_iter().collect(), since });
         }

@@ -9,6 +9,7 @@ use impact_mirror::export::{Bucket, ExportName, ExportRequest, Program, Reason, 
 use impact_mirror::job::{Job, JobState};
 use impact_mirror::plan::Wanted;
 use impact_mirror::retry::ErrorKind;
+use impact_mirror::store::claim::{self, Turns};
 use impact_mirror::store::job::{self, Step, Worker};
 use impact_mirror::store::transition::{self, Move, TryAgain};
 use impact_mirror::store::{self, load, order};
@@ -102,6 +103,7 @@ impl World {
             accounts: vec!["acme".to_owned()],
             exports: vec!["clicks".to_owned()],
             followed: vec!["clicks".to_owned()],
+            turns: Turns::default(),
         };
         Self { workers: [worker("first"), worker("second")], claimed: [None, None], orders: 0 }
     }
@@ -131,7 +133,7 @@ impl World {
 
     async fn claim(&mut self, conn: &mut PgConnection, who: usize, before: &Stored) {
         let worker = &self.workers[who];
-        let mut claimed = order::claim(conn, worker, Utc::now()).await.unwrap();
+        let mut claimed = claim::order(conn, worker, Utc::now()).await.unwrap();
         self.orders += i64::from(claimed.is_some());
         for step in [Step::Recover, Step::Poll, Step::Load] {
             if claimed.is_none() {

@@ -305,7 +305,7 @@ impl World {
                 Ending::Good
             },
         };
-        hear(&mut conn, &heard, self.now()).await.unwrap();
+        hear(&mut conn, &heard, Some(self.now())).await.unwrap();
     }
 
     /// What impact.com has left of a bucket, for all who use the account.
@@ -357,7 +357,7 @@ async fn charge(pool: &PgPool, account: &AccountName, bucket: Bucket, now: DateT
     let mut conn = pool.acquire().await.unwrap();
     let mut tx = conn.begin().await.unwrap();
     let charge = Charge { account, bucket, call: "test", job: None, purpose: Purpose::Call };
-    let charged = quota::charge(&mut tx, charge, now).await.unwrap();
+    let charged = quota::charge(&mut tx, charge, Some(now)).await.unwrap();
     tx.commit().await.unwrap();
     charged
 }

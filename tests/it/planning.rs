@@ -144,7 +144,7 @@ async fn can_be_charged(pool: &PgPool) -> bool {
     let mut tx = conn.begin().await.unwrap();
     let account = AccountName::new("one");
     let call = Charge { account: &account, bucket: Bucket::Requests, call: "test", job: None, purpose: Purpose::Call };
-    let charging = quota::charge(&mut tx, call, now);
+    let charging = quota::charge(&mut tx, call, Some(now));
     match tokio::time::timeout(Duration::from_secs(2), charging).await {
         Ok(charged) => matches!(charged.unwrap(), Charged::Yes(_)),
         Err(_elapsed) => false,

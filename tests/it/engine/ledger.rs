@@ -107,7 +107,7 @@ async fn a_reset_is_believed_for_as_long_as_the_bucket_counts() {
             is_nonsense: false,
             ending: Ending::Throttled { bucket, or: None, reset_after },
         };
-        let told = store::heard::hear(&mut conn, &heard, now).await.unwrap();
+        let told = store::heard::hear(&mut conn, &heard, Some(now)).await.unwrap();
         assert_eq!(told.closed, [(bucket, now + TimeDelta::hours(hours))]);
     }
 }
@@ -215,7 +215,7 @@ async fn an_order_is_charged_anew_only_under_its_lease_and_while_there_is_room()
     app::planner(world.pool(), &settings, app::Scope::All).pass().await.unwrap();
     let mut conn = world.pool().acquire().await.unwrap();
     let now = store::coverage::database_now(&mut conn).await.unwrap();
-    let job = store::order::claim(&mut conn, &worker, now).await.unwrap().unwrap();
+    let job = store::claim::order(&mut conn, &worker, now).await.unwrap().unwrap();
     let charge = "select string_agg(concat_ws(' ', c.bucket, c.cost, c.ordered_at = j.submitted_at), ', ') \
                   from impact_mirror.charge c join impact_mirror.job j on j.id = c.job_id";
     let first = world.value("select max(id)::text from impact_mirror.charge").await;
