@@ -37,10 +37,8 @@ pub const ALL: &[&str] = &[
     "replay-refusal-written",
     "replay-refusal-committed",
     // A step that is claimed as it stands, and its calls.
-    "claim-written",
     "recovery-claimed",
     "poll-claimed",
-    "polls-claim-written",
     "polls-claimed",
     "load-claimed",
     "charge-committed",

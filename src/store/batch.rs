@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 
-use super::job::{self, Worker};
+use super::job::{Row, Worker, claimed};
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::ExportName;
 use crate::failpoint;
+use crate::job::Job;
 use crate::job::decide::Listable;
-use crate::job::{Job, JobId};
 
 /// The waiting jobs of the account whose turn it is that are due, or will be before half of their pause is over; the most
 /// wanted one first. None where no job is due. One whose last look failed is left to itself.
@@ -66,8 +66,7 @@ const MOST: i64 = 50;
 
 /// Claims these waiting jobs, each under a lease of its own, as far as nobody else has.
 pub async fn claim(conn: &mut PgConnection, jobs: &[i64], worker: &Worker) -> Result<Vec<Job>, Error> {
-    let mut tx = conn.begin().await.map_err(failed("begin"))?;
-    let claimed = sqlx::query!(
+    let mut claimed = claimed!(
         r#"
         with found as (
             select id, lease_holder
@@ -80,30 +79,24 @@ pub async fn claim(conn: &mut PgConnection, jobs: &[i64], worker: &Worker) -> Re
                 lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
             from found
             where j.id = found.id
-            returning j.id, j.lease_token, found.lease_holder as old_holder
+            returning j.*, found.lease_holder as old_holder, false as is_resumed
         ), event as (
             insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
             select id, now(), 'waiting', 'waiting', $2, 'taken over: the lease of ' || old_holder || ' ran out'
             from claimed
             where old_holder is not null
         )
-        select id as "id!", lease_token as "lease_token!" from claimed order by array_position($1, id)
         "#,
         jobs,
         worker.holder,
         worker.lease.as_secs_f64(),
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(conn)
     .await
     .map_err(failed("claim jobs to poll together"))?;
-    let mut jobs = Vec::new();
-    for one in claimed {
-        jobs.push(job::fetch(&mut tx, JobId(one.id), one.lease_token, false).await?);
-    }
-    failpoint::reach("polls-claim-written");
-    tx.commit().await.map_err(failed("commit a claim"))?;
     failpoint::reach("polls-claimed");
-    Ok(jobs)
+    claimed.sort_by_key(|row| jobs.iter().position(|id| *id == row.id));
+    claimed.into_iter().map(Row::job).collect()
 }
 
 /// When the first of these remote jobs was ordered first, by our clock.

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
-use uuid::Uuid;
 
-use super::job::{Worker, fetch};
+use super::job::{Row, Worker, claimed};
 use super::quota::{self, Charge, Charged, Purpose};
 use super::{Error, failed};
 use crate::account::AccountName;
@@ -232,7 +231,7 @@ async fn take(
             Charged::No { .. } => return Ok(None),
         }
     }
-    let lease = sqlx::query_scalar!(
+    let claimed = claimed!(
         r#"
         with claimed as (
             update impact_mirror.job
@@ -240,12 +239,11 @@ async fn take(
                 remote_job_id = null, adopted = false, attempts = attempts + 1, error_kind = null, error_message = null,
                 lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
             where id = $1 and state = 'planned'
-            returning id, lease_token
+            returning *, false as is_resumed
         ), event as (
             insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder)
             select id, now(), 'planned', 'submitting', $2 from claimed
         )
-        select lease_token as "lease_token!: Uuid" from claimed
         "#,
         id.0,
         worker.holder,
@@ -255,8 +253,5 @@ async fn take(
     .fetch_optional(&mut *conn)
     .await
     .map_err(failed("claim a planned job"))?;
-    match lease {
-        Some(lease) => fetch(conn, id, lease, false).await.map(Some),
-        None => Ok(None),
-    }
+    claimed.map(Row::job).transpose()
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::claim::Turns;
@@ -15,6 +15,27 @@ use crate::export::{Bucket, ExportName, ExportRequest, Program, Reason, Window};
 use crate::failpoint;
 use crate::job::{Job, JobId, JobState};
 use crate::plan::Wanted;
+
+/// A statement that claims jobs: its CTE `claimed` has their columns and `is_resumed`.
+macro_rules! claimed {
+    ($claim:tt, $($value:expr),* $(,)?) => {
+        sqlx::query_as!(
+            crate::store::job::Row,
+            $claim
+                + r#"
+        select id as "id!", lease_token as "lease!", is_resumed as "resumed!", state as "state!: _", export as "export!: _",
+               account as "account!: _", program as "program!: _", from_day as "from_day!", to_day as "to_day!", reason as "reason!: _",
+               bucket as "bucket!: _", request as "request!: _", wanted_after as "wanted_after!", replay_of, remote_job_id, adopted as "adopted!",
+               remote_done_at, replays as "replays!", resubmits as "resubmits!", polls as "polls!", attempts as "attempts!",
+               run_at as "run_at!", submitted_at, submitted_remote_at, as_of, records_processed, reload_of,
+               clock_timestamp() as "claimed_at!"
+        from claimed
+        "#,
+            $($value),*
+        )
+    };
+}
+pub(super) use claimed;
 
 /// Who claims, and what it may claim.
 #[derive(Debug, Clone)]
@@ -165,8 +186,7 @@ impl Step {
 /// The load of a process that froze holds a key-share lock on its job, which must not keep us away from it. Lists come by sub-selects,
 /// so that Postgres keeps one plan for all instead of making one for each claim.
 pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Result<Option<Job>, Error> {
-    let mut tx = conn.begin().await.map_err(failed("begin"))?;
-    let claimed = sqlx::query!(
+    let claimed = claimed!(
         r#"
         with found as (
             select j.id, j.state, j.lease_holder
@@ -190,7 +210,7 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
                 lease_holder = $4, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $5)
             from found
             where j.id = found.id
-            returning j.id, j.lease_token, j.state, found.state as old_state, found.lease_holder as old_holder
+            returning j.*, found.state as old_state, found.lease_holder as old_holder, found.state in ('submitting', 'loading') as is_resumed
         ), event as (
             insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
             select id, now(), old_state, state, $4,
@@ -198,8 +218,6 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
             from claimed
             where old_state <> state or old_holder is not null
         )
-        select id as "id!", lease_token as "lease_token!", old_state = 'submitting' or old_state = 'loading' as "resumed!"
-        from claimed
         "#,
         &step.states(),
         &worker.accounts,
@@ -207,64 +225,81 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
         worker.holder,
         worker.lease.as_secs_f64(),
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(conn)
     .await
     .map_err(failed("claim a job"))?;
     let Some(claimed) = claimed else { return Ok(None) };
-    let job = fetch(&mut tx, JobId(claimed.id), claimed.lease_token, claimed.resumed).await?;
-    failpoint::reach("claim-written");
-    tx.commit().await.map_err(failed("commit a claim"))?;
     failpoint::reach(step.claimed());
-    Ok(Some(job))
+    claimed.job().map(Some)
 }
 
-pub(super) async fn fetch(conn: &mut PgConnection, id: JobId, lease: Uuid, resumed: bool) -> Result<Job, Error> {
-    let row = sqlx::query!(
-        r#"
-        select state as "state: JobState", export as "export: ExportName", account as "account: AccountName",
-               program as "program: Program", from_day, to_day, reason as "reason: Reason", bucket as "bucket: Bucket",
-               request as "request: Json<ExportRequest>", wanted_after, replay_of, remote_job_id, adopted, remote_done_at,
-               replays, resubmits, polls, attempts, run_at, submitted_at, submitted_remote_at, as_of, records_processed, reload_of,
-               clock_timestamp() as "claimed_at!"
-        from impact_mirror.job
-        where id = $1
-        "#,
-        id.0,
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(failed("read a job"))?;
-    let window = Window::new(row.from_day, row.to_day)
-        .ok_or_else(|| Error::Corrupt { table: "job", problem: format!("job {id} ends before it begins") })?;
-    Ok(Job {
-        id,
-        lease,
-        state: row.state,
-        resumed,
-        export: row.export,
-        account: row.account,
-        program: row.program,
-        window,
-        reason: row.reason,
-        bucket: row.bucket,
-        request: row.request.0,
-        wanted_after: row.wanted_after,
-        replay_of: row.replay_of,
-        remote_job_id: row.remote_job_id,
-        adopted: row.adopted,
-        remote_done_at: row.remote_done_at,
-        replays: count(row.replays),
-        resubmits: count(row.resubmits),
-        polls: count(row.polls),
-        attempts: count(row.attempts),
-        run_at: row.run_at,
-        submitted_at: row.submitted_at,
-        submitted_remote_at: row.submitted_remote_at,
-        as_of: row.as_of,
-        records_processed: row.records_processed.and_then(|told| u64::try_from(told).ok()),
-        reload_of: row.reload_of,
-        claimed_at: row.claimed_at,
-    })
+/// A job as it was claimed.
+pub(super) struct Row {
+    pub id: i64,
+    pub lease: Uuid,
+    pub resumed: bool,
+    pub state: JobState,
+    pub export: ExportName,
+    pub account: AccountName,
+    pub program: Program,
+    pub from_day: NaiveDate,
+    pub to_day: NaiveDate,
+    pub reason: Reason,
+    pub bucket: Bucket,
+    pub request: Json<ExportRequest>,
+    pub wanted_after: DateTime<Utc>,
+    pub replay_of: Option<String>,
+    pub remote_job_id: Option<String>,
+    pub adopted: bool,
+    pub remote_done_at: Option<DateTime<Utc>>,
+    pub replays: i32,
+    pub resubmits: i32,
+    pub polls: i32,
+    pub attempts: i32,
+    pub run_at: DateTime<Utc>,
+    pub submitted_at: Option<DateTime<Utc>>,
+    pub submitted_remote_at: Option<DateTime<Utc>>,
+    pub as_of: Option<DateTime<Utc>>,
+    pub records_processed: Option<i64>,
+    pub reload_of: Option<i64>,
+    pub claimed_at: DateTime<Utc>,
+}
+
+impl Row {
+    pub fn job(self) -> Result<Job, Error> {
+        let id = JobId(self.id);
+        let window = Window::new(self.from_day, self.to_day)
+            .ok_or_else(|| Error::Corrupt { table: "job", problem: format!("job {id} ends before it begins") })?;
+        Ok(Job {
+            id,
+            lease: self.lease,
+            state: self.state,
+            resumed: self.resumed,
+            export: self.export,
+            account: self.account,
+            program: self.program,
+            window,
+            reason: self.reason,
+            bucket: self.bucket,
+            request: self.request.0,
+            wanted_after: self.wanted_after,
+            replay_of: self.replay_of,
+            remote_job_id: self.remote_job_id,
+            adopted: self.adopted,
+            remote_done_at: self.remote_done_at,
+            replays: count(self.replays),
+            resubmits: count(self.resubmits),
+            polls: count(self.polls),
+            attempts: count(self.attempts),
+            run_at: self.run_at,
+            submitted_at: self.submitted_at,
+            submitted_remote_at: self.submitted_remote_at,
+            as_of: self.as_of,
+            records_processed: self.records_processed.and_then(|told| u64::try_from(told).ok()),
+            reload_of: self.reload_of,
+            claimed_at: self.claimed_at,
+        })
+    }
 }
 
 fn count(n: i32) -> u32 {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 
-use super::job::Worker;
+use super::job::{Row, Worker, claimed};
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{ExportName, Program, Window};
@@ -260,7 +260,7 @@ pub async fn insert(conn: &mut PgConnection, load_id: i64, holder: &str) -> Resu
 
 /// Claims a reload, if it is due and nobody has it.
 pub async fn claim(conn: &mut PgConnection, id: JobId, worker: &Worker) -> Result<Option<Job>, Error> {
-    let claimed = sqlx::query!(
+    let claimed = claimed!(
         r#"
         with found as (
             select id, state, lease_holder
@@ -274,26 +274,22 @@ pub async fn claim(conn: &mut PgConnection, id: JobId, worker: &Worker) -> Resul
                 lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
             from found
             where j.id = found.id
-            returning j.id, j.lease_token, found.state as old_state, found.lease_holder as old_holder
+            returning j.*, found.state as old_state, found.lease_holder as old_holder, found.state = 'loading' as is_resumed
         ), event as (
             insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
             select id, now(), old_state, 'loading', $2,
                    case when old_holder is null then '' else 'taken over: the lease of ' || old_holder || ' ran out' end
             from claimed
         )
-        select lease_token as "lease_token!", old_state = 'loading' as "resumed!" from claimed
         "#,
         id.0,
         worker.holder,
         worker.lease.as_secs_f64(),
     )
-    .fetch_optional(&mut *conn)
+    .fetch_optional(conn)
     .await
     .map_err(failed("claim a reload"))?;
-    match claimed {
-        Some(claimed) => super::job::fetch(conn, id, claimed.lease_token, claimed.resumed).await.map(Some),
-        None => Ok(None),
-    }
+    claimed.map(Row::job).transpose()
 }
 
 /// How a job of a reload stands.
