@@ -3,7 +3,8 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny sbom postgres dev-db
+.PHONY: help demo test test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny sbom postgres dev-db \
+	release install install-files deb image image-prebuilt test-deploy test-containers
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -63,6 +64,53 @@ sbom: ## what the program is made of, as target/sbom.cdx.json
 check-alerts: ## the alert rules for Prometheus, checked and played
 	@if command -v promtool >/dev/null; then promtool check rules deploy/prometheus/alerts.yaml && promtool test rules deploy/prometheus/alerts_test.yaml; \
 	else echo "promtool is not installed, so the alert rules are not checked (Debian's package prometheus has it)"; fi
+
+# The binary that packages and images are made of.
+BINARY ?= target/release/impact-mirror
+PREFIX ?= /usr/local
+UNIT_DIR ?= /etc/systemd/system
+SUITE ?= bookworm
+IMAGE ?= impact-mirror:latest
+# Those of a registry, unless made here: BASES=local (deploy/docker/bases; needs root and a Debian mirror).
+BASES ?= registry
+ifeq ($(BASES),local)
+base_args = --build-arg RUNTIME_BASE=$$(deploy/docker/bases runtime) $(1)
+endif
+
+release: ## the binary as it is shipped; prints its version, size and start time
+	cargo build --release --locked --bin impact-mirror
+	.ci/release-facts $(BINARY)
+
+install: release install-files ## release, then binary, unit, man pages and completions. PREFIX=/usr/local DESTDIR=
+
+install-files:
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/impact-mirror
+	rm -rf target/papers && $(BINARY) generate target/papers
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 && install -m 644 target/papers/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -D -m 644 target/papers/impact-mirror.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/impact-mirror
+	install -D -m 644 target/papers/_impact-mirror $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_impact-mirror
+	install -D -m 644 target/papers/impact-mirror.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/impact-mirror.fish
+	install -D -m 644 config/impact-mirror.example.toml $(DESTDIR)$(PREFIX)/share/doc/impact-mirror/impact-mirror.example.toml
+	install -d $(DESTDIR)$(UNIT_DIR)
+	sed 's#/usr/local/bin/#$(PREFIX)/bin/#' deploy/systemd/impact-mirror.service > $(DESTDIR)$(UNIT_DIR)/impact-mirror.service
+	chmod 644 $(DESTDIR)$(UNIT_DIR)/impact-mirror.service
+
+deb: release ## the Debian package, in target/debian
+	deploy/debian/package $(BINARY)
+
+image: ## the container image, compiled in a container. IMAGE=impact-mirror:latest BASES=registry|local
+	docker build -f deploy/docker/Dockerfile --target image -t $(IMAGE) --build-arg COMMIT=$$(git rev-parse --short=12 HEAD) \
+	    $(call base_args,--build-arg BUILD_BASE=$$(deploy/docker/bases build)) .
+
+image-prebuilt: ## the container image of a binary that is there. BINARY=target/release/impact-mirror BASES=registry|local
+	rm -rf target/image && install -d target/image/state && install -m 755 $(BINARY) target/image/impact-mirror
+	docker build -f deploy/docker/Dockerfile --target prebuilt -t $(IMAGE) $(call base_args) target/image
+
+test-deploy: ## unit, package, image, manifests and compose file, with the tools that are here; says what it skipped. BINARY=…
+	tests/deploy/run $(BINARY)
+
+test-containers: ## the integration tests on a Postgres in a container. TEST_POSTGRES_IMAGE=postgres:18-alpine ARGS=mirror::
+	TEST_POSTGRES=container cargo test --locked --features failpoints --test it -- $(ARGS)
 
 postgres: ## the Postgres programs, installed where they are missing
 	@.ci/postgres >/dev/null

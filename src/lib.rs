@@ -28,6 +28,7 @@ pub mod sandbox;
 pub mod scheduler;
 pub mod spool;
 pub mod store;
+pub mod systemd;
 pub mod telemetry;
 pub mod wake;
 pub mod worker;

@@ -7,6 +7,7 @@ pub mod explain;
 mod housekeeping;
 mod reload;
 pub mod retention;
+mod supervision;
 mod sync;
 mod zones;
 
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::http;
+use crate::systemd::Manager;
 
 pub use database::{Database, Patience};
 pub use engine::{Engine, Scope, planner, write_configuration};
@@ -41,6 +43,20 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         );
     }
     let server = http::Server::start(listen).await?;
+    let (manager, health) = (Manager::of_this_process(), server.health());
+    tokio::select! {
+        biased;
+        ended = serve(settings, server, &manager, stop) => ended,
+        () = supervision::watch(&manager, &health) => unreachable!("it watches for ever"),
+    }
+}
+
+async fn serve(
+    settings: Settings,
+    server: http::Server,
+    manager: &Manager,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     if let Some(secret) = &settings.http.postback_secret {
         server.take_postbacks(secret.clone());
     }
@@ -59,8 +75,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     let Some(engine) = started else { return database.close().await };
     engine.keep_going();
     server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
+    manager.ready();
     tracing::info!("running; stop with SIGTERM or Ctrl-C");
     stop.cancelled().await;
+    manager.stopping();
     tracing::info!("stopping: no new work; waiting for what is under way");
     engine.stop(GRACE).await;
     server.stop().await;

@@ -19,6 +19,8 @@ macro_rules! say_as_is {
 mod check;
 mod demo;
 mod explain;
+mod generate;
+mod healthcheck;
 mod init;
 mod jobs;
 mod plan;
@@ -66,7 +68,7 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, Parser)]
 #[command(
     name = "impact-mirror",
-    version,
+    version = env!("IMPACT_MIRROR_VERSION"),
     about,
     after_help = "\
 Exit codes: 0 done; 1 failed; 2 usage or configuration; 3 sync ended with cells that wait for quota; 4 sync ended with
@@ -128,6 +130,11 @@ enum Command {
     Accounts(AccountCommand),
     /// Apply the database migrations and stop; run and sync do it by themselves
     Migrate,
+    /// Ask the daemon of this configuration whether it works; exits with 0 where it does
+    Healthcheck,
+    /// Write man pages and completions of shells
+    #[command(hide = true)]
+    Generate(generate::Options),
     /// Write a commented configuration file to start from
     Init(init::Options),
     /// Run the simulator of impact.com
@@ -258,6 +265,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             database.close().await?;
             Ok(Exit::Done)
         }
+        Command::Healthcheck => healthcheck::healthcheck(cli.config.as_deref()).await,
+        Command::Generate(options) => generate::generate(&options),
         Command::Init(options) => init::init(&options),
         Command::Sandbox(options) => {
             telemetry::start(form, "info");

@@ -88,6 +88,8 @@ impl Owner {
                 command.env_remove(name);
             }
         }
+        // What the service manager is told is for the daemon to say: Postgres would say that it is ready.
+        command.env_remove("NOTIFY_SOCKET");
         command.env("LC_ALL", "C").current_dir("/");
         if let Self::Other { uid, gid, .. } = self {
             // Changing the user from root also drops root's supplementary groups.

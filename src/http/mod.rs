@@ -3,6 +3,7 @@
 
 mod connection;
 mod exposition;
+mod health;
 mod page;
 mod postback;
 mod probe;
@@ -25,6 +26,8 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::pulse::{Beat, Pulse};
 use snapshot::Snapshots;
+
+pub use health::{Health, State, ask};
 
 /// How long [`Server::stop`] waits for answers under way.
 const GRACE: Duration = Duration::from_secs(2);
@@ -83,6 +86,11 @@ impl Server {
         self.face.start.begin_silent("start")
     }
 
+    /// How the daemon does, for who asks from within this process.
+    pub fn health(&self) -> Health {
+        Health { face: Arc::clone(&self.face) }
+    }
+
     /// Hands over what there is to show once the engine runs. Only the first call counts.
     pub fn attach(&self, pool: PgPool, pulse: Arc<Pulse>) {
         let _ = self.face.mirror.set(Mirror { pool, pulse });
@@ -95,13 +103,7 @@ impl Server {
 
     /// The address of the status page, as a browser on this machine takes it.
     pub fn url(&self) -> String {
-        let mut addr = self.addr;
-        match addr {
-            SocketAddr::V4(v4) if v4.ip().is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
-            SocketAddr::V6(v6) if v6.ip().is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
-            SocketAddr::V4(_) | SocketAddr::V6(_) => {}
-        }
-        format!("http://{addr}/")
+        format!("http://{}/", reachable(self.addr))
     }
 
     /// Takes no new requests and waits a little for answers under way.
@@ -116,6 +118,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Where a client on this machine reaches who listens there.
+fn reachable(mut addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+    }
+    addr
 }
 
 /// What every answer is made from.

@@ -2,39 +2,27 @@
 //! whether it can do its work, which a restart would not change.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use axum::extract::State;
+use axum::extract;
 use axum::http::StatusCode;
 
+use super::health::{Health, PATIENCE, State};
 use super::{Face, Mirror};
 use crate::error_chain::Chain;
-use crate::pulse::Why;
 use crate::store;
 use crate::store::migration::{self, Skew};
 
-/// How long the database may take to answer a probe.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// 200 while all loops of the engine go round, or while it starts; 503 with the loops that do not. Loops that go round and
-/// fail, for the database is away, are for `readyz` to tell: a restart would bring back no database.
-pub(super) async fn healthz(State(face): State<Arc<Face>>) -> (StatusCode, String) {
-    let mirror = face.mirror.get();
-    let late = mirror.map_or(&face.start, |mirror| &mirror.pulse).late(Instant::now());
-    if late.is_empty() {
-        return (StatusCode::OK, if mirror.is_some() { "ok\n" } else { "starting\n" }.to_owned());
+/// 200 while the daemon works or starts; 503 with the loops that do not go round.
+pub(super) async fn healthz(extract::State(face): extract::State<Arc<Face>>) -> (StatusCode, String) {
+    let (state, words) = Health { face }.ask().await;
+    match state {
+        State::Starting | State::Works => (StatusCode::OK, words),
+        State::Stuck => (StatusCode::SERVICE_UNAVAILABLE, words),
     }
-    let fail_only = late.iter().all(|late| matches!(late.why, Why::Failing(_)));
-    if let (true, Some(mirror)) = (fail_only, mirror)
-        && store::is_away(&mirror.pool, PATIENCE).await
-    {
-        return (StatusCode::OK, "the database is away\n".to_owned());
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, late.iter().fold(String::new(), |text, late| format!("{text}{late}\n")))
 }
 
 /// 200 once the engine runs, its database answers and its migrations are applied; 503 with the reason.
-pub(super) async fn readyz(State(face): State<Arc<Face>>) -> (StatusCode, String) {
+pub(super) async fn readyz(extract::State(face): extract::State<Arc<Face>>) -> (StatusCode, String) {
     let Some(mirror) = face.mirror.get() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     };

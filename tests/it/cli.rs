@@ -38,7 +38,7 @@ fn stderr(output: &Output) -> &str {
 #[test]
 fn help() {
     let dir = StateDir::new();
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["run"],
         &["sync"],
@@ -57,6 +57,7 @@ fn help() {
         &["accounts"],
         &["accounts", "resume"],
         &["migrate"],
+        &["healthcheck"],
         &["init"],
         &["sandbox"],
         &["demo"],

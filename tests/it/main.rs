@@ -35,6 +35,8 @@ mod mirror;
 mod planning;
 /// Postbacks: who is heard, what it leads to, and what does no harm.
 mod postback;
+/// The reference of the configuration.
+mod reference;
 /// The real process, killed, stopped, frozen and cut off, and started again.
 mod restart;
 /// The simulator of impact.com, spoken to by a plain HTTP client.

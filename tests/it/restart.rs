@@ -10,6 +10,7 @@ mod idle;
 mod killed;
 mod schedule;
 mod stopped;
+mod supervised;
 mod sync;
 mod upgraded;
 
