@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale fuzz prepare check-prepare check-alerts deny sbom postgres dev-db \
+.PHONY: help demo test test-browser test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale bench-page fuzz prepare check-prepare check-alerts deny sbom postgres dev-db \
 	release install install-files deb image image-prebuilt test-deploy test-containers
 
 help: ## this list
@@ -18,6 +18,9 @@ test: postgres ## formatter, lints and all tests
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
 	cargo check --locked --all-targets # without failpoints, as it is released
 	cargo test --locked --features failpoints
+
+test-browser: postgres ## the status page in a real Chromium: both themes, wide and narrow, keyboard, without scripts, actions; target/browser has pictures
+	AXE=$$(.ci/browser) && AXE=$$AXE cargo test --locked --features failpoints --test it -- --ignored --test-threads=1 browser::
 
 test-crash: postgres ## the program killed at every named place, alone and beside a replica, then a storm. STORM_SECONDS=180 STORM_SEED=…
 	cargo test --locked --features failpoints --test it -- --ignored --nocapture --test-threads=1 crash::
@@ -45,6 +48,9 @@ bench-plan-scale: postgres ## planning for 1,000 accounts with 1,000,000 cells: 
 
 bench-planner: ## our planner beside two simple strategies: a brand with 25 programs over 60 simulated days
 	cargo bench --locked --bench planner -- $(ARGS)
+
+bench-page: postgres ## the page of 50 exports of 25 programs over 3 years: answer times, bytes, and what 50 viewers cost
+	cargo bench --locked --bench page -- $(ARGS)
 
 fuzz: ## random files and values against the readers, after the coverage they bring; all of them, 30 s each. ARGS="csv 60"
 	.ci/fuzz $(ARGS)

@@ -39,7 +39,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     if !listen.ip().is_loopback() {
         tracing::warn!(
             %listen,
-            "http.listen is no loopback address: whoever reaches it reads the status page and the metrics without a password"
+            "http.listen is no loopback address: whoever reaches it reads the status page and the metrics without a password, and a token \
+             that is entered there goes over the network as it is, unless a proxy with TLS stands in front"
         );
     }
     let server = http::Server::start(listen).await?;
@@ -60,6 +61,10 @@ async fn serve(
     if let Some(secret) = &settings.http.postback_secret {
         server.take_postbacks(secret.clone());
     }
+    if let Some(token) = &settings.http.token {
+        server.take_actions(token.clone());
+    }
+    server.also_known_as(settings.http.hosts.clone());
     tracing::info!("status page: {}", server.url());
     let Some(database) = Database::open(&settings, Patience::Endless(stop.clone())).await? else {
         server.stop().await;

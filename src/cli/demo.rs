@@ -71,6 +71,10 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
         say!("  look around:     impact-mirror --config {} status", file.display());
         let server = start_server(settings.http.listen).await?;
         say!("  status page:     {}", server.url());
+        if let Some(token) = &settings.http.token {
+            server.take_actions(token.clone());
+            say!("  to act there:    the token is in {}", home.dir.join("page-token").display());
+        }
         let engine = Engine::start(settings, &database, Scope::All).await?;
         engine.keep_going();
         server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
@@ -145,6 +149,8 @@ async fn start_server(listen: SocketAddr) -> Result<http::Server, http::Error> {
 fn write_config(dir: &Path, base_url: &str) -> anyhow::Result<PathBuf> {
     let token = dir.join("token");
     std::fs::write(&token, "sandbox-brand-token\n")?;
+    let page_token = dir.join("page-token");
+    write_secret(&page_token, &uuid::Uuid::new_v4().simple().to_string())?;
     let since = Utc::now().date_naive() - Days::new(DAYS - 1);
     let text = format!(
         r#"# The configuration of `impact-mirror demo`: a made-up account, wider limits than the real ones.
@@ -152,6 +158,9 @@ state_dir = {state}
 
 [database]
 url = "embedded"
+
+[http]
+token = {{ file = {page_token} }}
 
 [workers]
 poll_min = "200ms"
@@ -197,10 +206,23 @@ since = "{since}"
 "#,
         state = toml_text(&dir.join("state")),
         token = toml_text(&token),
+        page_token = toml_text(&page_token),
     );
     let file = dir.join("impact-mirror.toml");
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
+}
+
+/// For the eyes of this user alone.
+fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(writeln!(file, "{text}")?)
 }
 
 fn toml_text(path: &Path) -> String {

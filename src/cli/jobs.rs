@@ -4,10 +4,11 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::table::Table;
-use super::{Exit, Misuse};
+use super::{Exit, Misuse, actor};
 use crate::app::Database;
 use crate::figures::{moment, thousands};
 use crate::job::{JobId, JobState};
+use crate::store::by_hand::{self, Action};
 use crate::store::status::{self, JobFilter, JobLine};
 use crate::telemetry::Form;
 
@@ -70,7 +71,7 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
             Ok(Exit::Done)
         }
         Command::Retry { id } => {
-            if status::retry(&mut conn, JobId(id)).await? {
+            if by_hand::act(&mut conn, &actor(), &Action::Retry(JobId(id))).await?.changed {
                 say!(
                     "The failed days of job {id} are due now; a running daemon picks them up, else `impact-mirror sync`."
                 );
@@ -80,8 +81,9 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
             }
         }
         Command::Cancel { id } => {
-            if status::cancel(&mut conn, JobId(id), "command line").await? {
-                say!("Job {id} is cancelled. impact.com may still run it; its result will not be loaded.");
+            let outcome = by_hand::act(&mut conn, &actor(), &Action::Cancel(JobId(id))).await?;
+            if outcome.changed {
+                say!("{}", outcome.words);
                 Ok(Exit::Done)
             } else {
                 Err(no_job(id).into())

@@ -125,9 +125,12 @@ enum Command {
     /// List and look after single jobs
     #[command(subcommand)]
     Jobs(jobs::Command),
-    /// Look after paused accounts
+    /// Pause accounts, and let paused ones go on
     #[command(subcommand)]
     Accounts(AccountCommand),
+    /// Pause exports, and let paused ones go on
+    #[command(subcommand)]
+    Exports(ExportCommand),
     /// Apply the database migrations and stop; run and sync do it by themselves
     Migrate,
     /// Ask the daemon of this configuration whether it works; exits with 0 where it does
@@ -145,8 +148,24 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum AccountCommand {
-    /// Let a paused account, and paused exports on it, try again now
+    /// Order nothing new on an account; what is in flight goes on to its end
+    Pause(AccountArgs),
+    /// Let a paused account, and exports that impact.com forbade on it, try again now
     Resume(AccountArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ExportCommand {
+    /// Order nothing new of an export; what is in flight goes on to its end
+    Pause(ExportArgs),
+    /// Let a paused export go on
+    Resume(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// The export's name in the configuration
+    name: String,
 }
 
 #[derive(Debug, Args)]
@@ -250,11 +269,27 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             database.close().await?;
             exit
         }
-        Command::Accounts(AccountCommand::Resume(args)) => {
+        Command::Accounts(command) => {
             quiet();
+            let (name, switch) = match command {
+                AccountCommand::Pause(args) => (args.name, request::Switch::Pause),
+                AccountCommand::Resume(args) => (args.name, request::Switch::Resume),
+            };
             let settings = config::load(cli.config.as_deref())?;
             let database = open(&settings).await?;
-            let exit = request::resume(&settings, &database, &args.name).await;
+            let exit = request::switch_account(&settings, &database, &name, switch).await;
+            database.close().await?;
+            exit
+        }
+        Command::Exports(command) => {
+            quiet();
+            let (name, switch) = match command {
+                ExportCommand::Pause(args) => (args.name, request::Switch::Pause),
+                ExportCommand::Resume(args) => (args.name, request::Switch::Resume),
+            };
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = request::switch_export(&settings, &database, &name, switch).await;
             database.close().await?;
             exit
         }
@@ -301,6 +336,13 @@ fn export(settings: &Settings, name: &str) -> anyhow::Result<crate::export::Expo
         let known: Vec<&str> = settings.exports.keys().map(crate::export::ExportName::as_str).collect();
         Misuse(format!("there is no export {name:?}; configured are: {}", known.join(", "))).into()
     })
+}
+
+/// Who acts, for the audit: the user of the operating system that runs the command.
+fn actor() -> String {
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("user {uid}"), |user| user.name);
+    format!("cli: {user}")
 }
 
 /// Cancelled by SIGTERM or SIGINT; a second signal ends the process at once.

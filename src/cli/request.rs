@@ -2,17 +2,14 @@
 
 use chrono::{NaiveDate, TimeDelta};
 use clap::Args;
-use sqlx::Connection;
 
-use super::{Exit, Misuse, export, open, sync};
+use super::{Exit, Misuse, actor, export, open, sync};
 use crate::account::AccountName;
 use crate::app::{self, Database};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::export::Window;
-use crate::failpoint;
-use crate::store;
-use crate::store::coverage::NewRequest;
+use crate::store::by_hand::{self, Action, Outcome};
 use crate::telemetry::Form;
 
 /// An export and the days meant.
@@ -54,50 +51,70 @@ pub(super) async fn request(settings: Settings, days: Days, kind: Kind, form: Fo
     let window = Window::new(window.from().max(since), window.to().min(latest))
         .ok_or_else(|| Misuse(format!("{window} lies in the future")))?;
     let database = open(&settings).await?;
-    let feeds =
-        write(&settings, &database, &NewRequest { export: &name, window, rereads: kind == Kind::Refresh }).await;
+    let action = match kind {
+        Kind::Backfill => Action::Backfill(name.clone(), window),
+        Kind::Refresh => Action::Refresh(name.clone(), window),
+    };
+    let outcome = write(&settings, &database, &action).await;
     database.close().await?;
-    let feeds = feeds?;
-    if feeds == 0 {
+    let outcome = outcome?;
+    if !outcome.changed {
         let hint = "its programs are not known yet; `impact-mirror sync` finds them";
         return Err(Misuse(format!("export {name} has no programs to ask for: {hint}")).into());
     }
     if days.wait {
         return sync::to_the_end(settings, app::Scope::Only(vec![name]), form).await;
     }
-    say!("Asked for {window} of {name}, for {feeds} programs or accounts, ahead of everything else.");
+    say!("{}", outcome.words);
     say!("A running daemon does it; `--wait` or `impact-mirror sync --export {name}` does it now.");
     Ok(Exit::Done)
 }
 
-async fn write(settings: &Settings, database: &Database, new: &NewRequest<'_>) -> anyhow::Result<u64> {
+async fn write(settings: &Settings, database: &Database, action: &Action) -> anyhow::Result<Outcome> {
     app::write_configuration(database.pool(), settings).await?;
     let mut conn = database.pool().acquire().await?;
-    let mut tx = conn.begin().await?;
-    let feeds = store::coverage::request(&mut tx, new).await?;
-    store::wake::notify(&mut tx).await?;
-    failpoint::reach("request-written");
-    tx.commit().await?;
-    failpoint::reach("request-committed");
-    Ok(feeds)
+    Ok(by_hand::act(&mut conn, &actor(), action).await?)
 }
 
-pub(super) async fn resume(settings: &Settings, database: &Database, name: &str) -> anyhow::Result<Exit> {
+/// What is done to an account or an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Switch {
+    /// Nothing new is ordered.
+    Pause,
+    /// It goes on.
+    Resume,
+}
+
+pub(super) async fn switch_account(
+    settings: &Settings,
+    database: &Database,
+    name: &str,
+    switch: Switch,
+) -> anyhow::Result<Exit> {
     let account = AccountName::new(name);
     if !settings.accounts.contains_key(&account) {
         let known: Vec<&str> = settings.accounts.keys().map(AccountName::as_str).collect();
         return Err(Misuse(format!("there is no account {name:?}; configured are: {}", known.join(", "))).into());
     }
-    let mut conn = database.pool().acquire().await?;
-    let mut tx = conn.begin().await?;
-    let was_paused = store::account::resume(&mut tx, &account).await?;
-    let exports = store::account::resume_exports(&mut tx, Some(&account), store::account::OnlyDue::No).await?;
-    store::wake::notify(&mut tx).await?;
-    tx.commit().await?;
-    if was_paused || exports > 0 {
-        say!("Account {name} goes on; it is paused again if impact.com still refuses it.");
-    } else {
-        say!("Account {name} was not paused.");
-    }
+    let action = match switch {
+        Switch::Pause => Action::PauseAccount(account),
+        Switch::Resume => Action::ResumeAccount(account),
+    };
+    say!("{}", write(settings, database, &action).await?.words);
+    Ok(Exit::Done)
+}
+
+pub(super) async fn switch_export(
+    settings: &Settings,
+    database: &Database,
+    name: &str,
+    switch: Switch,
+) -> anyhow::Result<Exit> {
+    let export = export(settings, name)?;
+    let action = match switch {
+        Switch::Pause => Action::PauseExport(export),
+        Switch::Resume => Action::ResumeExport(export),
+    };
+    say!("{}", write(settings, database, &action).await?.words);
     Ok(Exit::Done)
 }

@@ -97,21 +97,44 @@ pub(super) fn http(root: &mut Section, environment: &Environment) -> Option<Http
         || Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
         |found| found.read("an address and a port as in 127.0.0.1:9464 or [::1]:9464", |text| text.parse().ok()),
     );
-    let postback_secret = match section.take("postback_secret") {
-        None => Some(None),
-        Some(found) => {
-            let problems = section.problems().clone();
-            let key = found.key().to_owned();
-            secret::read(found, environment).map(|secret| {
-                if !is_hard_to_guess(secret.expose_secret()) {
-                    problems.add(key, "is too weak or does not fit into an address; allowed are 16 or more of A-Z, a-z, 0-9, -, _, . and ~");
-                }
-                Some(secret)
-            })
-        }
-    };
+    let postback_secret = strong_secret(&mut section, "postback_secret", environment).ok();
+    let token = strong_secret(&mut section, "token", environment).ok();
+    let hosts = section.take("hosts").map_or_else(|| Some(Vec::new()), |found| hosts(&found));
     section.finish();
-    Some(Http { listen: listen?, postback_secret: postback_secret? })
+    Some(Http { listen: listen?, postback_secret: postback_secret?, token: token?, hosts: hosts? })
+}
+
+/// What was there could not be read; a problem says why.
+struct Unreadable;
+
+/// A secret that need not be there.
+fn strong_secret(
+    section: &mut Section,
+    name: &'static str,
+    environment: &Environment,
+) -> Result<Option<SecretString>, Unreadable> {
+    let Some(found) = section.take(name) else { return Ok(None) };
+    let problems = section.problems().clone();
+    let key = found.key().to_owned();
+    let secret = secret::read(found, environment).ok_or(Unreadable)?;
+    if !is_hard_to_guess(secret.expose_secret()) {
+        problems.add(
+            key,
+            "is too weak or does not fit into an address; allowed are 16 or more of A-Z, a-z, 0-9, -, _, . and ~",
+        );
+    }
+    Ok(Some(secret))
+}
+
+fn hosts(found: &Found) -> Option<Vec<String>> {
+    const ALLOWED: &str = "a list of names without a port, as in [\"mirror.example.com\"]";
+    let is_name = |text: &str| {
+        !text.is_empty()
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._[:]".contains(c))
+            && !text.starts_with('.')
+    };
+    let items = found.list(ALLOWED)?;
+    items.iter().map(|item| item.read(ALLOWED, |text| is_name(text).then(|| text.to_ascii_lowercase()))).collect()
 }
 
 /// Whether a secret is long enough for an address that anybody may try, and stands in one as it is.

@@ -85,6 +85,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// The last part of the address that postbacks come to; without one they are not taken.
     pub postback_secret: Option<SecretString>,
+    /// What lets a person act on the status page; without one the page only shows.
+    pub token: Option<SecretString>,
+    /// Names that the page is asked for by, besides those of `listen`, in lower case and without a port.
+    pub hosts: Vec<String>,
 }
 
 /// `[workers]`.

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::action::Peer;
 
 /// Connections at a time; more wait to be taken.
 const MOST_CONNECTIONS: usize = 128;
@@ -37,15 +39,15 @@ pub(super) async fn serve(listener: TcpListener, router: Router, tasks: TaskTrac
             () = stop.cancelled() => return,
             next = next => next,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "cannot take a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, stop) = (router.clone().layer(Extension(Peer(peer))), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = converse(stream, router, stop).await {
                 tracing::debug!(%error, "a connection ended badly");

@@ -1,14 +1,23 @@
-//! What the daemon shows of itself over HTTP: a status page for people, metrics and probes for machines. It only reads; a
-//! postback, where they are taken, makes jobs due and no more.
+//! What the daemon shows of itself over HTTP: a status page for people, metrics and probes for machines. It only reads, unless a
+//! token lets people act; a postback, where they are taken, makes jobs due and no more.
 
+mod action;
+mod answer;
+mod calendar;
 mod connection;
+mod events;
+mod export_page;
 mod exposition;
 mod health;
+mod host;
+mod job_page;
+mod late;
 mod page;
 mod postback;
 mod probe;
 mod process;
 mod route;
+mod session;
 mod snapshot;
 
 use std::io;
@@ -68,14 +77,20 @@ impl Server {
         let failed = |source| Error::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let face = Arc::new(Face {
             began_at: Clock.now(),
             start: Arc::default(),
             mirror: OnceLock::new(),
             postbacks: OnceLock::new(),
             snapshots: Snapshots::default(),
+            gate: OnceLock::new(),
+            names: OnceLock::new(),
+            addr,
+            seats: events::Seats::default(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
         });
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let router = route::router(Arc::clone(&face));
         tasks.spawn(connection::serve(listener, router, tasks.clone(), stop.clone()));
         Ok(Self { addr, face, tasks, stop })
@@ -99,6 +114,16 @@ impl Server {
     /// Takes postbacks from those who know the secret; without this there is no such address. Only the first call counts.
     pub fn take_postbacks(&self, secret: SecretString) {
         let _ = self.face.postbacks.set(postback::Door::new(secret));
+    }
+
+    /// Lets those who know the token act on the page; without this it only shows. Only the first call counts.
+    pub fn take_actions(&self, token: SecretString) {
+        let _ = self.face.gate.set(session::Gate::new(token));
+    }
+
+    /// Answers to these names too, in lower case and without a port. Only the first call counts.
+    pub fn also_known_as(&self, names: Vec<String>) {
+        let _ = self.face.names.set(host::Names::new(self.addr, names));
     }
 
     /// The address of the status page, as a browser on this machine takes it.
@@ -138,6 +163,19 @@ struct Face {
     mirror: OnceLock<Mirror>,
     postbacks: OnceLock<postback::Door>,
     snapshots: Snapshots,
+    gate: OnceLock<session::Gate>,
+    names: OnceLock<host::Names>,
+    addr: SocketAddr,
+    seats: events::Seats,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Face {
+    /// The names that requests may carry.
+    fn names(&self) -> &host::Names {
+        self.names.get_or_init(|| host::Names::new(self.addr, Vec::new()))
+    }
 }
 
 /// The engine and its database.

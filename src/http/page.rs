@@ -7,73 +7,34 @@ use std::time::Instant;
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, NaiveDate, Utc};
+use axum::http::header::HeaderMap;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
 
-use super::snapshot::Snapshot;
+use super::answer::{Time, VERSION, counted, days, html, no_database, place_of, starting};
+use super::calendar::{Shape, State as DayState};
+use super::session::Visitor;
+use super::snapshot::{Snapshot, Snapshots};
 use super::{Face, Mirror};
 use crate::error_chain::Chain;
 use crate::figures::{ago, moment, thousands};
 use crate::job::JobState;
 use crate::pulse::Pulse;
+use crate::store::by_hand::PausedByHand;
 use crate::store::room::NoRoom;
-use crate::store::status::{Freshness, JobLine, Quota, TableLine};
+use crate::store::status::{Freshness, JobLine, Quota};
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Jobs in flight shown.
 const SHOWN: usize = 20;
 /// A bucket with less than this part left is nearly spent.
 const NEARLY_SPENT: f64 = 0.1;
 
 /// The status page, or why there is none.
-pub(super) async fn status(State(face): State<Arc<Face>>) -> Response {
-    let Some(Mirror { pool, pulse }) = face.mirror.get() else {
-        let text = "The daemon is starting, or waits for its database.";
-        return Message { title: "Starting", text, refreshes: true }.answer(StatusCode::SERVICE_UNAVAILABLE);
-    };
-    match face.snapshots.get(pool).await {
-        Ok(snapshot) => html(StatusCode::OK, &StatusPage::new(&snapshot, pulse)),
-        Err(error) => {
-            let text = &format!("What is mirrored cannot be told: {}.", Chain(&*error));
-            Message { title: "No database", text, refreshes: true }.answer(StatusCode::SERVICE_UNAVAILABLE)
-        }
-    }
-}
-
-/// For addresses that do not exist.
-pub(super) async fn not_found() -> Response {
-    let text = "There is nothing at this address.";
-    Message { title: "Not found", text, refreshes: false }.answer(StatusCode::NOT_FOUND)
-}
-
-/// For methods other than GET and HEAD.
-pub(super) async fn not_allowed() -> Response {
-    let text = "This address answers GET and HEAD only.";
-    Message { title: "Method not allowed", text, refreshes: false }.answer(StatusCode::METHOD_NOT_ALLOWED)
-}
-
-fn html(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
-        Ok(text) => (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "cannot set a page");
-            (StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be set\n").into_response()
-        }
-    }
-}
-
-#[derive(Template)]
-#[template(path = "message.html", config = "src/http/askama.toml")]
-struct Message<'a> {
-    title: &'a str,
-    text: &'a str,
-    refreshes: bool,
-}
-
-impl Message<'_> {
-    fn answer(&self, status: StatusCode) -> Response {
-        html(status, self)
+pub(super) async fn status(State(face): State<Arc<Face>>, headers: HeaderMap) -> Response {
+    let Some(Mirror { pool, pulse }) = face.mirror.get() else { return starting() };
+    match Snapshots::shown(&face, pool).await {
+        Ok(snapshot) => html(StatusCode::OK, &StatusPage::new(&snapshot, pulse, Visitor::of(&face, &headers))),
+        Err(error) => no_database(Chain(&*error)),
     }
 }
 
@@ -82,17 +43,18 @@ impl Message<'_> {
 struct StatusPage<'a> {
     title: String,
     at: Time,
+    mark: u64,
     troubles: Vec<Trouble>,
     exports: Vec<ExportRow<'a>>,
     jobs: Vec<JobRow<'a>>,
     open_count: i64,
-    quota: Vec<QuotaRow<'a>>,
+    accounts: Vec<AccountBlock<'a>>,
     failures: Vec<FailureRow<'a>>,
-    tables: Vec<TableRow<'a>>,
+    visitor: Visitor,
 }
 
 impl<'a> StatusPage<'a> {
-    fn new(snapshot: &'a Snapshot, pulse: &Pulse) -> Self {
+    fn new(snapshot: &'a Snapshot, pulse: &Pulse, visitor: Visitor) -> Self {
         let troubles = troubles(snapshot, pulse);
         let title = match troubles.len() {
             0 => "all is well".to_owned(),
@@ -104,13 +66,14 @@ impl<'a> StatusPage<'a> {
         Self {
             title,
             at: Time(snapshot.at),
+            mark: snapshot.mark,
             troubles,
-            exports: snapshot.freshness.iter().map(ExportRow::new).collect(),
+            exports: snapshot.freshness.iter().map(|one| ExportRow::new(one, snapshot)).collect(),
             jobs: open.into_iter().take(SHOWN).map(|job| JobRow::new(job, snapshot.at)).collect(),
             open_count: JobState::OPEN.iter().map(|state| snapshot.job_count(*state)).sum(),
-            quota: snapshot.quota.iter().map(QuotaRow::new).collect(),
+            accounts: snapshot.accounts.iter().map(|name| AccountBlock::new(name, snapshot)).collect(),
             failures: snapshot.failed.iter().map(FailureRow::new).collect(),
-            tables: snapshot.tables.iter().map(TableRow::new).collect(),
+            visitor,
         }
     }
 
@@ -120,25 +83,14 @@ impl<'a> StatusPage<'a> {
     }
 }
 
-/// A time, for people and for machines.
-struct Time(DateTime<Utc>);
-
-impl Time {
-    fn shown(&self) -> String {
-        moment(self.0)
-    }
-
-    fn machine(&self) -> String {
-        self.0.format("%Y-%m-%dT%H:%M:%SZ").to_string()
-    }
-}
-
 /// Something that is wrong, and what mends it.
 struct Trouble {
     what: String,
     why: String,
     mend: String,
     command: Option<String>,
+    /// The export whose page says more.
+    export: Option<String>,
 }
 
 fn troubles(snapshot: &Snapshot, pulse: &Pulse) -> Vec<Trouble> {
@@ -150,6 +102,7 @@ fn troubles(snapshot: &Snapshot, pulse: &Pulse) -> Vec<Trouble> {
             why: late.to_string(),
             mend: "Look into the log, then restart the daemon.".to_owned(),
             command: None,
+            export: None,
         })
         .collect();
     troubles.extend(pulse.no_room().map(|why| Trouble {
@@ -157,47 +110,66 @@ fn troubles(snapshot: &Snapshot, pulse: &Pulse) -> Vec<Trouble> {
         why,
         mend: sentence(NoRoom::MEND),
         command: None,
+        export: None,
     }));
     troubles.extend(snapshot.no_room.iter().map(|one| Trouble {
         what: capitalized(&one.words()),
         why: one.message.clone(),
         mend: sentence(NoRoom::MEND),
         command: None,
+        export: None,
     }));
     troubles.extend(snapshot.paused.iter().map(|one| Trouble {
         what: format!("Account {} is paused since {}", one.account, moment(one.since)),
         why: one.reason.clone(),
         mend: "Mend the credential, then:".to_owned(),
         command: Some(format!("impact-mirror accounts resume {}", one.account)),
+        export: None,
     }));
     troubles.extend(snapshot.paused_exports.iter().map(|one| Trouble {
         what: format!("{} may not be ordered on account {} since {}", one.export, one.account, moment(one.since)),
         why: one.reason.clone(),
         mend: "Give the credential the scope it lacks, then:".to_owned(),
         command: Some(format!("impact-mirror accounts resume {}", one.account)),
+        export: Some(one.export.to_string()),
     }));
+    troubles.extend(snapshot.by_hand.iter().map(by_hand));
     troubles.extend(snapshot.freshness.iter().filter(|one| one.is_stale).map(|one| Trouble {
         what: format!("{} is late", one.export),
         why: lateness(one),
-        mend: "What it waits for:".to_owned(),
-        command: Some(format!("impact-mirror plan --export {}", one.export)),
+        mend: String::new(),
+        command: None,
+        export: Some(one.export.clone()),
     }));
     troubles.extend(snapshot.freshness.iter().filter(|one| one.failed_cells > 0).map(|one| Trouble {
         what: format!("{} has {}", one.export, counted(one.failed_cells, "failed day")),
         why: "The last failures below say why.".to_owned(),
         mend: String::new(),
         command: None,
+        export: Some(one.export.clone()),
     }));
     troubles.extend(snapshot.warnings.iter().map(|one| Trouble {
         what: format!("The rows of {} of {} {}", one.export, days(one.from_day, one.to_day), one.kind.fear()),
         why: format!("Load {}: {}.", one.load_id, one.words()),
         mend: "Loaded all the same. To read the days again:".to_owned(),
         command: Some(one.mend()),
+        export: Some(one.export.clone()),
     }));
     troubles
 }
 
-fn capitalized(words: &str) -> String {
+fn by_hand(one: &PausedByHand) -> Trouble {
+    let PausedByHand { kind, name, since, by } = one;
+    Trouble {
+        what: format!("{} {name} is paused by hand since {}", capitalized(kind), moment(*since)),
+        why: format!("By {by}: nothing new is ordered, what is in flight goes on."),
+        mend: "To go on:".to_owned(),
+        command: Some(format!("impact-mirror {kind}s resume {name}")),
+        export: (kind == "export").then(|| name.clone()),
+    }
+}
+
+pub(super) fn capitalized(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -206,7 +178,7 @@ fn sentence(words: &str) -> String {
     capitalized(words) + "."
 }
 
-fn lateness(one: &Freshness) -> String {
+pub(super) fn lateness(one: &Freshness) -> String {
     match (one.age_seconds, one.latest_day) {
         (Some(age), Some(day)) => {
             format!(
@@ -225,20 +197,39 @@ struct ExportRow<'a> {
     age: String,
     promised: String,
     is_stale: bool,
+    is_paused: bool,
+    rows: String,
+    last_change: String,
     missing: String,
     failed: String,
+    strip: Vec<Shape>,
+    strip_width: usize,
+    strip_words: String,
 }
 
 impl<'a> ExportRow<'a> {
-    fn new(one: &'a Freshness) -> Self {
+    fn new(one: &'a Freshness, snapshot: &Snapshot) -> Self {
+        let strip = snapshot.strips.get(&one.export);
+        let table = snapshot.tables.iter().find(|table| table.export == one.export);
+        let change = snapshot.last_changes.get(&one.export);
         Self {
             name: &one.export,
             latest_day: one.latest_day.map_or_else(|| "none yet".to_owned(), |day| day.to_string()),
             age: one.age_seconds.map_or_else(|| "never".to_owned(), |age| format!("{} ago", ago(age))),
             promised: ago(one.promised_seconds),
             is_stale: one.is_stale,
+            is_paused: snapshot.by_hand.iter().any(|paused| paused.kind == "export" && paused.name == one.export),
+            rows: table.map_or_else(|| "0".to_owned(), |table| thousands(table.rows)),
+            last_change: change
+                .map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago((snapshot.at - *at).num_seconds()))),
             missing: thousands(one.missing_cells),
             failed: thousands(one.failed_cells),
+            strip: strip.map(|days| days.strip(1)).unwrap_or_default(),
+            strip_width: strip.map_or(1, |days| days.strip_width(1)),
+            strip_words: strip.map_or_else(
+                || "no days yet".to_owned(),
+                |days| format!("{} to {}: {}", days.first, days.last(), days.words()),
+            ),
         }
     }
 }
@@ -271,7 +262,7 @@ impl<'a> JobRow<'a> {
         Self {
             id: job.id,
             export: &job.export,
-            place: place(job),
+            place: place_of(job),
             days: days(job.from_day, job.to_day),
             reason: &job.reason,
             state: &job.state,
@@ -287,39 +278,53 @@ fn progress(job: &JobLine) -> Option<usize> {
     JobState::ALL.iter().position(|state| state.as_str() == job.state)
 }
 
-struct QuotaRow<'a> {
-    account: &'a str,
-    bucket: &'a str,
-    /// As bare numbers for the bar, and as people read them.
-    limit: i32,
-    used: i32,
-    shown: QuotaFigures,
-    /// From here on the bucket is nearly spent.
-    high: f64,
-    resets_at: Option<Time>,
+/// An account, its buckets, and whether it goes on.
+struct AccountBlock<'a> {
+    name: &'a str,
+    /// Why it makes no calls, or orders nothing.
+    paused: Option<String>,
+    buckets: Vec<QuotaRow<'a>>,
 }
 
-struct QuotaFigures {
+impl<'a> AccountBlock<'a> {
+    fn new(name: &'a str, snapshot: &'a Snapshot) -> Self {
+        let refused = snapshot.paused.iter().find(|one| one.account.as_str() == name);
+        let by_hand = snapshot.by_hand.iter().find(|one| one.kind == "account" && one.name == name);
+        let paused = refused
+            .map(|one| format!("paused since {}: {}", moment(one.since), one.reason))
+            .or_else(|| by_hand.map(|one| format!("paused by hand since {}, by {}", moment(one.since), one.by)));
+        let buckets = snapshot.quota.iter().filter(|one| one.account == name).map(QuotaRow::new).collect();
+        Self { name, paused, buckets }
+    }
+}
+
+struct QuotaRow<'a> {
+    bucket: &'a str,
+    /// The gauge, of 100.
+    used_width: f64,
+    reserved_width: f64,
+    is_nearly_spent: bool,
     limit: String,
     used: String,
     remaining: String,
     reserved: String,
+    resets_at: Option<Time>,
 }
 
 impl<'a> QuotaRow<'a> {
     fn new(one: &'a Quota) -> Self {
+        let limit = f64::from(one.limit.max(1));
+        let part = |count: i32| (f64::from(count) * 1000.0 / limit).round() / 10.0;
+        let used_width = part(one.used).clamp(0.0, 100.0);
         Self {
-            account: &one.account,
             bucket: &one.bucket,
-            limit: one.limit,
-            used: one.used,
-            shown: QuotaFigures {
-                limit: thousands(one.limit.into()),
-                used: thousands(one.used.into()),
-                remaining: thousands(one.remaining.into()),
-                reserved: thousands(one.reserved.into()),
-            },
-            high: (f64::from(one.limit) * (1.0 - NEARLY_SPENT)).floor(),
+            used_width,
+            reserved_width: part(one.reserved).clamp(0.0, 100.0 - used_width),
+            is_nearly_spent: f64::from(one.remaining) < limit * NEARLY_SPENT,
+            limit: thousands(one.limit.into()),
+            used: thousands(one.used.into()),
+            remaining: thousands(one.remaining.into()),
+            reserved: thousands(one.reserved.into()),
             resets_at: one.resets_at.map(Time),
         }
     }
@@ -339,41 +344,10 @@ impl<'a> FailureRow<'a> {
         Self {
             id: job.id,
             export: &job.export,
-            place: place(job),
+            place: place_of(job),
             days: days(job.from_day, job.to_day),
             message: job.error_message.as_deref().unwrap_or("no reason was kept"),
             at: job.finished_at.map(Time),
         }
     }
-}
-
-struct TableRow<'a> {
-    name: &'a str,
-    rows: String,
-    days: String,
-    rejected: String,
-}
-
-impl<'a> TableRow<'a> {
-    fn new(one: &'a TableLine) -> Self {
-        Self {
-            name: &one.table_name,
-            rows: thousands(one.rows),
-            days: thousands(one.days),
-            rejected: thousands(one.rejected),
-        }
-    }
-}
-
-/// The account, with the program where there is one.
-fn place(job: &JobLine) -> String {
-    if job.program.is_empty() { job.account.clone() } else { format!("{} / {}", job.account, job.program) }
-}
-
-fn days(from: NaiveDate, to: NaiveDate) -> String {
-    if from == to { from.to_string() } else { format!("{from} to {to}") }
-}
-
-fn counted(count: i64, what: &str) -> String {
-    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{Connection, PgPool};
 use url::form_urlencoded;
 
-use super::{Face, Mirror, page};
+use super::{Face, Mirror, answer};
 use crate::error_chain::Chain;
 use crate::failpoint;
 use crate::store;
@@ -79,7 +79,7 @@ pub(super) async fn receive(
     body: Body,
 ) -> Response {
     let door = face.postbacks.get().filter(|door| told.is_ok_and(|Path(told)| door.knows(&told)));
-    let Some(door) = door else { return page::not_found().await };
+    let Some(door) = door else { return answer::not_found().await };
     if method != Method::GET && method != Method::POST {
         return (StatusCode::METHOD_NOT_ALLOWED, "a postback is a GET or a POST\n").into_response();
     }

@@ -168,6 +168,7 @@ async fn find(
                 from impact_mirror.job j
                 join impact_mirror.export_account ea
                     on ea.export = j.export and ea.account = j.account and ea.paused_since is null
+                join impact_mirror.export e on e.name = j.export and e.ordering_paused_since is null
                 where j.state = 'planned'
                   and j.account = b.account and j.bucket = b.bucket and (j.replay_of is not null) = kind.is_replay
                   and j.run_at <= now()
@@ -183,6 +184,7 @@ async fn find(
             ) o
             where a.name = any((select $1::text[])::text[])
               and a.paused_since is null
+              and a.ordering_paused_since is null
               and not (select impact_mirror.waits_for_room())
               and a.name not in (select account from full_up)
         )

@@ -172,9 +172,14 @@ async fn read_switches(
     let rows = sqlx::query!(
         r#"
         select ea.export as "export: ExportName", ea.account as "account: AccountName", ea.last_tick_at,
-               coalesce(a.paused_reason, ea.paused_reason) as paused
+               coalesce(
+                   a.paused_reason, ea.paused_reason,
+                   'by hand, by ' || coalesce(a.ordering_paused_by, e.ordering_paused_by)
+                       || '; impact-mirror ' || case when a.ordering_paused_by is null then 'exports resume ' || e.name
+                                                     else 'accounts resume ' || a.name end) as paused
         from impact_mirror.export_account ea
         join impact_mirror.account a on a.name = ea.account
+        join impact_mirror.export e on e.name = ea.export
         where ea.export = any($1) and ea.account = any($2)
         "#,
         &scope.exports,
@@ -284,6 +289,7 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
         select count(*) filter (where j.finished_at is null) as "open!",
                count(*) filter (where j.finished_at is null and (
                    p.is_paused
+                   or (j.state = 'planned' and p.is_paused_by_hand)
                    or (j.state = 'planned'
                        and (d.is_full or not (r.has_room and (j.replay_of is null or h.has_room))))
                    or (j.state = 'planned' and exists (
@@ -298,15 +304,18 @@ pub async fn progress(conn: &mut PgConnection, exports: &[String], began_at: Dat
                    as "blocked!",
                count(*) filter (where j.finished_at is null and (
                    (j.state = 'planned' and d.is_full) or j.error_kind = 'no_room')) as "without_room!",
-               count(*) filter (where j.finished_at is null and p.is_paused) as "paused!",
+               count(*) filter (where j.finished_at is null and (
+                   p.is_paused or (j.state = 'planned' and p.is_paused_by_hand))) as "paused!",
                count(*) filter (where j.state = 'loaded') as "loaded!",
                count(*) filter (where j.state = 'failed') as "failed!",
                coalesce(sum(l.rows_read), 0)::bigint as "rows!"
         from impact_mirror.job j
         join (
-            select ea.export, ea.account, a.paused_since is not null or ea.paused_since is not null as is_paused
+            select ea.export, ea.account, a.paused_since is not null or ea.paused_since is not null as is_paused,
+                   a.ordering_paused_since is not null or e.ordering_paused_since is not null as is_paused_by_hand
             from impact_mirror.export_account ea
             join impact_mirror.account a on a.name = ea.account
+            join impact_mirror.export e on e.name = ea.export
         ) p on p.export = j.export and p.account = j.account
         join room r on r.account = j.account and r.bucket = j.bucket
         join room h on h.account = j.account and h.bucket = 'requests'

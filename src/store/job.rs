@@ -328,7 +328,9 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
         join impact_mirror.account a on a.name = j.account and a.paused_since is null
         join impact_mirror.export_account ea
             on ea.export = j.export and ea.account = j.account and ea.paused_since is null
+        join impact_mirror.export e on e.name = j.export
         where j.finished_at is null and j.state = any((select $1::text[])::text[]) and j.account = any((select $2::text[])::text[])
+          and (j.state <> 'planned' or (a.ordering_paused_since is null and e.ordering_paused_since is null))
           and j.export = any(case when j.state in ('submitting', 'waiting') then $4::text[] else $3::text[] end)
         "#,
         &states,

@@ -3,7 +3,11 @@
 
 pub mod account;
 pub mod archive;
+pub mod audit;
 pub mod batch;
+pub mod behind;
+pub mod by_hand;
+pub mod calendar;
 pub mod cell;
 pub mod change_rate;
 pub mod claim;
@@ -24,6 +28,7 @@ pub mod retention;
 pub mod room;
 mod socket;
 pub mod status;
+pub mod story;
 pub mod tick;
 pub mod transition;
 pub mod wake;

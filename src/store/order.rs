@@ -147,6 +147,7 @@ pub async fn held_by_remote_clock(
         cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $3) r
         where a.name = any($1)
           and a.paused_since is null
+          and a.ordering_paused_since is null
           and (a.clock_asked_at is null or a.clock_asked_at > $3 or a.clock_asked_at <= $3 - interval '5 minutes')
           and r.clock_may_tell
           and exists (
@@ -154,6 +155,7 @@ pub async fn held_by_remote_clock(
               from impact_mirror.job j
               join impact_mirror.export_account ea
                   on ea.export = j.export and ea.account = j.account and ea.paused_since is null
+              join impact_mirror.export e on e.name = j.export and e.ordering_paused_since is null
               where j.state = 'planned' and j.run_at <= now() and j.export = any($2)
                 and j.account = b.account and (j.bucket = b.bucket or (j.replay_of is not null and b.bucket = 'requests')))
         group by a.name

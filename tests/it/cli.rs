@@ -38,7 +38,7 @@ fn stderr(output: &Output) -> &str {
 #[test]
 fn help() {
     let dir = StateDir::new();
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 26] = [
         &[],
         &["run"],
         &["sync"],
@@ -55,7 +55,11 @@ fn help() {
         &["jobs", "retry"],
         &["jobs", "cancel"],
         &["accounts"],
+        &["accounts", "pause"],
         &["accounts", "resume"],
+        &["exports"],
+        &["exports", "pause"],
+        &["exports", "resume"],
         &["migrate"],
         &["healthcheck"],
         &["init"],

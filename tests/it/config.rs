@@ -90,7 +90,17 @@ fn what_the_example_comments_out_is_the_default() {
         })
     };
     // There is no archive by default.
-    let exceptions = ["# url", "# keep", "# auth_token", "# dir", "# state_dir", "# types", "# postback_secret"];
+    let exceptions = [
+        "# url",
+        "# keep",
+        "# auth_token",
+        "# dir",
+        "# state_dir",
+        "# types",
+        "# postback_secret",
+        "# token",
+        "# hosts",
+    ];
     let (own, clicks) = EXAMPLE.split_once("# [exports.clicks]").unwrap();
     assert!(clicks.contains("clicks = true"));
     let spelt: Vec<String> = own

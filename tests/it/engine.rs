@@ -9,6 +9,8 @@ pub mod world;
 mod archive;
 /// Quota, and replicas that share it.
 mod budget;
+/// What people pause and resume.
+mod by_hand;
 /// A configuration that changes between two starts.
 mod changes;
 /// What the bookkeeping refuses.

@@ -1,5 +1,6 @@
 //! The page, the probes and the metrics: a real server on a port of its own, a real database, a plain client.
 
+mod acting;
 mod limits;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::support::database::{TestDatabase, database};
 
-/// A server with an engine that we play, on a database that has our schema.
+/// A server with an engine that we play, on our schema.
 struct Face {
     server: Server,
     pool: PgPool,
@@ -55,40 +56,16 @@ async fn ask(server: &Server, method: Method, path: &str) -> Response {
 }
 
 /// Two accounts and two exports: one fresh, with a load and a job in flight; one that failed on a paused account.
-const SMALL_STATE: &str = r#"
-    insert into impact_mirror.account (name, persona, time_zone, paused_since, paused_kind, paused_reason)
-    values ('acme', 'brand', 'Etc/UTC', null, null, null),
-           ('blog', 'partner', 'Etc/UTC', '2026-01-02T03:04:05Z', 'credentials', 'Authentication failed: token revoked');
-    insert into impact_mirror.bucket (account, bucket, "limit", window_length)
-    values ('acme', 'report_export', 100, '24 hours'), ('acme', 'click_export', 10, '24 hours'),
-           ('blog', 'report_export', 100, '24 hours');
-    insert into impact_mirror.charge (account, bucket, at, cost, call)
-    select 'acme', 'click_export', now(), 1, 'submit' from generate_series(1, 10);
-    insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
-    values ('actions', 'report_export', 'impact.actions', '26 hours', '[]'),
-           ('payouts', 'report_export', 'impact.payouts', '26 hours', '[]');
-    insert into impact_mirror.feed (export, account, program, since, include_today)
-    values ('actions', 'acme', '1000', (now() at time zone 'utc')::date - 1, false),
-           ('payouts', 'blog', '', (now() at time zone 'utc')::date - 1, false);
-
-    insert into impact_mirror.job (export, account, program, from_day, to_day, reason, state, priority, bucket, request,
-        wanted_after, run_at, created_at, submitted_at, finished_at, remote_job_id, error_kind, error_message)
-    values ('payouts', 'blog', '', '2026-01-01', '2026-01-01', 'fresh', 'failed', 1, 'report_export', '{}',
-        now(), now(), now(), now(), '2026-01-02T03:04:05Z', null, 'remote', 'impact.com refused: <report> & "reason"');
-    insert into impact_mirror.job (export, account, program, from_day, to_day, reason, state, priority, bucket, request,
-        wanted_after, run_at, created_at, submitted_at, remote_job_id, remote_status, remote_percent)
-    values ('actions', 'acme', '1000', '2026-01-01', '2026-01-31', 'backfill', 'waiting', 1, 'report_export', '{}',
-        now(), now(), now(), now(), 'r-1', 'RUNNING', 42.4);
-    insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, complete, job_id)
-    values ('actions', 'acme', '1000', (now() at time zone 'utc')::date - 1, 1234, now(), now(), true, 2);
-    insert into impact_mirror.cell (export, account, program, day, failed_at, failed_job_id)
-    values ('payouts', 'blog', '', (now() at time zone 'utc')::date - 1, now(), 1);
-"#;
+const SMALL_STATE: &str = include_str!("http/small_state.sql");
 
 /// What differs from run to run: times of the clock, and days counted from today.
 fn steady(page: &str) -> String {
-    let yesterday = (chrono::Utc::now() - chrono::TimeDelta::days(1)).date_naive().to_string();
-    let mut text = page.replace(&yesterday, "YESTERDAY").replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let ago = |days| (chrono::Utc::now() - chrono::TimeDelta::days(days)).date_naive().to_string();
+    let mut text = page.replace(&ago(1), "YESTERDAY").replace(&ago(90), "FIRST");
+    text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    if let Some((before, after)) = text.clone().split_once("data-live=\"") {
+        text = format!("{before}data-live=\"MARK{}", &after[16..]);
+    }
     for before in ["datetime=\"", ">"] {
         let mut rest = std::mem::take(&mut text);
         while let Some(at) = rest.find(&format!("{before}20")) {
@@ -134,8 +111,8 @@ async fn names_and_words_are_text_on_the_page_whatever_they_are() {
         .replace("'RUNNING'", "'<script>status</script>'");
     sqlx::raw_sql(AssertSqlSafe(hostile)).execute(&face.pool).await.unwrap();
     let page = face.get("/").await.text().await.unwrap();
-    assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
-    for what in ["account", "program", "export", "table", "error", "paused"] {
+    assert!(!page.contains("<script>") && !page.contains("\" onload"), "{page}");
+    for what in ["account", "program", "export", "error", "paused"] {
         assert!(page.contains(&format!("&#60;script&#62;{what}&#60;/script&#62;")), "{what}: {page}");
     }
     let metrics = face.get("/metrics").await.text().await.unwrap();
@@ -147,15 +124,22 @@ async fn names_and_words_are_text_on_the_page_whatever_they_are() {
 #[tokio::test]
 async fn every_answer_carries_the_headers_that_protect_it() {
     let face = Face::new().await;
-    for path in ["/", "/style.css", "/healthz", "/readyz", "/metrics", "/nowhere"] {
+    for path in ["/", "/style.css", "/script.js", "/exports/x", "/audit", "/healthz", "/readyz", "/metrics", "/nowhere"]
+    {
         let response = face.get(path).await;
         let policy = response.headers()["content-security-policy"].to_str().unwrap();
-        for part in ["default-src 'none'", "style-src 'self'", "frame-ancestors 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "style-src 'self'",
+            "script-src 'self';",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        ] {
             assert!(policy.contains(part), "{path}: {policy}");
         }
         assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
-        assert_eq!(response.headers()["referrer-policy"], "no-referrer", "{path}");
-        let caching = if path == "/style.css" { "max-age=3600" } else { "no-store" };
+        assert_eq!(response.headers()["referrer-policy"], "same-origin", "{path}");
+        let caching = if path.ends_with("css") || path.ends_with("js") { "max-age=3600" } else { "no-store" };
         assert_eq!(response.headers()["cache-control"], caching, "{path}");
     }
 }

@@ -6,6 +6,8 @@ mod support;
 
 /// The archive: a directory, a bucket, and the commands that read it.
 mod archive;
+/// The status page in a real browser; see `make test-browser`.
+mod browser;
 /// The command line: helps, exit codes, JSON.
 mod cli;
 /// The configuration: what is taken and what is refused.

@@ -45,9 +45,9 @@ async fn a_request_that_is_too_long_is_refused() {
     let long = "a".repeat(32 * 1024);
     let many = "x-one: y\r\n".repeat(200);
     for (request, statuses) in [
-        (format!("GET / HTTP/1.1\r\nhost: here\r\nx-long: {long}\r\n\r\n"), [431, 431]),
-        (format!("GET / HTTP/1.1\r\nhost: here\r\n{many}\r\n"), [431, 431]),
-        (format!("GET /{long} HTTP/1.1\r\nhost: here\r\n\r\n"), [414, 431]),
+        (format!("GET / HTTP/1.1\r\nhost: localhost\r\nx-long: {long}\r\n\r\n"), [431, 431]),
+        (format!("GET / HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"), [431, 431]),
+        (format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"), [414, 431]),
     ] {
         let status = said(&server, request.as_bytes()).await;
         assert!(status.is_some_and(|status| statuses.contains(&status)), "{status:?} to {}", &request[..40]);
@@ -61,9 +61,9 @@ async fn what_is_no_request_gets_no_page_and_does_no_harm() {
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\0\0\0\0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: here\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
-        b"GET / HTTP/1.1\r\nhost: here\r\nbad header\r\n\r\n",
-        b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nbad header\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
     ] {
         let status = said(&server, nonsense).await;
         assert!(
@@ -72,7 +72,7 @@ async fn what_is_no_request_gets_no_page_and_does_no_harm() {
             String::from_utf8_lossy(nonsense)
         );
     }
-    assert_eq!(said(&server, b"GET /../../etc/passwd HTTP/1.1\r\nhost: here\r\n\r\n").await, Some(404));
+    assert_eq!(said(&server, b"GET /../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n\r\n").await, Some(404));
     assert_eq!(ask(&server, Method::GET, "/healthz").await.status(), StatusCode::OK);
 }
 
@@ -81,7 +81,7 @@ async fn what_is_no_request_gets_no_page_and_does_no_harm() {
 async fn a_body_that_does_not_come_holds_up_nothing() {
     let server = start().await;
     server.take_postbacks(SecretString::from(SECRET));
-    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nhost: here\r\ncontent-length: 1000000000\r\n\r\nx");
+    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\nx");
     assert_eq!(said(&server, head("/").as_bytes()).await, Some(405));
     let head = head(&format!("/postback/{SECRET}")).replace("1000000000", "1000");
     assert_eq!(said(&server, head.as_bytes()).await, Some(503), "after 10 s");
@@ -96,13 +96,13 @@ async fn clients_that_dawdle_are_hung_up_on() {
     };
     let idle = async {
         let mut stream = dial(&server).await;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         hung_up(&mut stream).await
     };
     let dripping = async {
         let (mut reading, mut writing) = dial(&server).await.into_split();
         let drip = async {
-            writing.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nx-slow: ").await.unwrap();
+            writing.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await.unwrap();
             while writing.write_all(b"a").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
