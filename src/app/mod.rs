@@ -1,5 +1,6 @@
 //! Where everything is built and wired together, and only here.
 
+mod alerts;
 pub mod check;
 mod database;
 mod engine;
@@ -8,6 +9,7 @@ mod housekeeping;
 mod reload;
 pub mod retention;
 mod sync;
+mod tell;
 mod zones;
 
 use std::sync::Arc;
@@ -58,6 +60,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     };
     let Some(engine) = started else { return database.close().await };
     engine.keep_going();
+    server.count(Arc::clone(engine.tally()));
     server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
     tracing::info!("running; stop with SIGTERM or Ctrl-C");
     stop.cancelled().await;

@@ -2,6 +2,7 @@
 //! postback, where they are taken, makes jobs due and no more.
 
 mod connection;
+mod counted;
 mod exposition;
 mod page;
 mod postback;
@@ -23,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::metrics::tally::Tally;
 use crate::pulse::{Beat, Pulse};
+use counted::Counted;
 use snapshot::Snapshots;
 
 /// How long [`Server::stop`] waits for answers under way.
@@ -69,8 +72,10 @@ impl Server {
             began_at: Clock.now(),
             start: Arc::default(),
             mirror: OnceLock::new(),
+            tally: OnceLock::new(),
             postbacks: OnceLock::new(),
             snapshots: Snapshots::default(),
+            counted: Counted::default(),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let router = route::router(Arc::clone(&face));
@@ -86,6 +91,11 @@ impl Server {
     /// Hands over what there is to show once the engine runs. Only the first call counts.
     pub fn attach(&self, pool: PgPool, pulse: Arc<Pulse>) {
         let _ = self.face.mirror.set(Mirror { pool, pulse });
+    }
+
+    /// Hands over what the engine counts. Only the first call counts.
+    pub fn count(&self, tally: Arc<Tally>) {
+        let _ = self.face.tally.set(tally);
     }
 
     /// Takes postbacks from those who know the secret; without this there is no such address. Only the first call counts.
@@ -124,8 +134,10 @@ struct Face {
     began_at: DateTime<Utc>,
     start: Arc<Pulse>,
     mirror: OnceLock<Mirror>,
+    tally: OnceLock<Arc<Tally>>,
     postbacks: OnceLock<postback::Door>,
     snapshots: Snapshots,
+    counted: Counted,
 }
 
 /// The engine and its database.

@@ -2,12 +2,14 @@
 //! made elsewhere.
 
 pub mod account;
+pub mod alert;
 pub mod archive;
 pub mod batch;
 pub mod cell;
 pub mod change_rate;
 pub mod closure;
 pub mod configured;
+pub mod count;
 pub mod coverage;
 pub mod current;
 pub mod heard;
@@ -16,6 +18,7 @@ pub mod job;
 pub mod load;
 pub mod migration;
 pub mod order;
+pub mod outbox;
 pub mod quota;
 pub mod reload;
 pub mod remote;
@@ -23,10 +26,12 @@ pub mod retention;
 pub mod room;
 mod socket;
 pub mod status;
+pub mod story;
 pub mod tick;
 pub mod transition;
 pub mod wake;
 pub mod warning;
+pub mod why;
 pub mod window_limit;
 
 use std::time::Duration;

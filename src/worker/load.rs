@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use sqlx::Connection;
+use tracing::Instrument as _;
 
 use super::loading::{Failed, Loading};
 use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
@@ -19,6 +20,7 @@ use crate::failpoint;
 use crate::impact::{Download, RemoteJobId};
 use crate::job::Job;
 use crate::job::decide::OrderBy;
+use crate::metrics;
 use crate::mirror;
 use crate::retry::ErrorKind;
 use crate::spool::SpoolFile;
@@ -59,7 +61,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     if !may_call(context, job, "download").await? {
         return Ok(());
     }
-    let file = match fetch(context, job).await {
+    let file = match fetch(context, job).instrument(tracing::info_span!("fetch")).await {
         Ok(Fetched::File(file)) => file,
         Ok(Fetched::NotReady) => return not_ready(context, job).await,
         Err(failure) => return settle(context, job, failure).await,
@@ -69,9 +71,10 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     let kinds = metadata(context, job, export).await?;
     let kept = archive::keep(context, job, &file).await;
     let loading = Loading { context, job, export, kinds: &kinds, file: &file, kept: &kept, started_at, doubted };
-    let loaded = loading.load().await;
+    let loaded = loading.load().instrument(tracing::info_span!("merge")).await;
     match loaded {
         Ok((counts, doubts)) => {
+            context.count(job, &file, &counts, started_at);
             archive::after_load(context, job, file, kept).await;
             tracing::info!(
                 row_count = counts.read,
@@ -89,6 +92,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
             }
             context.wakes.plan.notify_one();
             context.wakes.submit.notify_one();
+            context.wakes.downstream.notify_one();
             Ok(())
         }
         Err(Failed::Doubtful(doubtful)) if doubted.is_none() => {
@@ -231,6 +235,7 @@ async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful)
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     tracing::error!(error = message, %doubt, "job failed");
+    context.tally.add(&metrics::JOBS_FAILED, &[job.export.as_str(), ErrorKind::BadFile.as_str()], 1);
     give_up(&mut tx, job, ErrorKind::BadFile, message, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit the end of a job"))?;
     failpoint::reach("refusal-committed");
