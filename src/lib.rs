@@ -3,6 +3,7 @@
 //! Modules stand on floors and arrows point down only; `tests/it/floors.rs` holds the map.
 
 pub mod account;
+pub mod alert;
 pub mod app;
 pub mod archive;
 pub mod cli;
@@ -31,4 +32,5 @@ pub mod store;
 pub mod systemd;
 pub mod telemetry;
 pub mod wake;
+pub mod webhook;
 pub mod worker;

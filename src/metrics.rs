@@ -1,5 +1,8 @@
 //! The names, kinds and labels of what is measured. What people's dashboards and alerts hold on to: names do not change.
+//! `docs/metrics.md` is this file as a table.
 #![expect(missing_docs, reason = "the help of a metric is its doc")]
+
+pub mod tally;
 
 /// A family of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,6 +11,8 @@ pub struct Metric {
     pub name: &'static str,
     /// How its value moves.
     pub kind: Kind,
+    /// What tells its samples apart.
+    pub labels: &'static [&'static str],
     /// What it says.
     pub help: &'static str,
 }
@@ -19,6 +24,8 @@ pub enum Kind {
     Counter,
     /// Up and down.
     Gauge,
+    /// How many seconds things took, counted by `BUCKETS`.
+    Histogram,
 }
 
 impl Kind {
@@ -27,16 +34,26 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
 }
 
-const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Gauge, help }
+/// The upper ends of what seconds are counted by: from a small load to the longest remote job.
+pub const BUCKETS: [f64; 14] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0];
+
+type Labels = &'static [&'static str];
+
+const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, help }
 }
 
-const fn counter(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, help }
+const fn counter(name: &'static str, labels: Labels, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+const fn histogram(name: &'static str, labels: Labels, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, labels, help }
 }
 
 /// The name of an export.
@@ -45,58 +62,82 @@ pub const EXPORT: &str = "export";
 pub const ACCOUNT: &str = "account";
 /// The name of a bucket.
 pub const BUCKET: &str = "bucket";
-/// The state of a job.
+/// The state of a job, a cell or a connection.
 pub const STATE: &str = "state";
 /// What is doubtful about a file: count_mismatch, unexpected_zero, truncated or kept_deletions.
 pub const KIND: &str = "kind";
+/// The class of an error: transient, throttled, remote, expired, permanent, credentials, forbidden, bad_file, database, no_room
+/// or internal.
+pub const CLASS: &str = "class";
 /// A part of the engine.
 pub const PART: &str = "part";
+/// A receiver of messages: alerts or downstream.
+pub const RECEIVER: &str = "receiver";
 /// The version of the program.
 pub const VERSION: &str = "version";
 
-pub const BUILD_INFO: Metric = gauge("impact_mirror_build_info", "Always 1; the version is in the label.");
-pub const DATABASE_UP: Metric =
-    gauge("impact_mirror_database_up", "1 where the database answered; without it, what is read from it is missing.");
-pub const ENGINE_LATE: Metric = gauge(
-    "impact_mirror_engine_late_loops",
-    "Loops of the engine that do not go round as they should; /healthz names them.",
-);
-pub const ENGINE_ROUNDS: Metric =
-    counter("impact_mirror_engine_rounds_total", "How often the loops of each part of the engine have gone round.");
+macro_rules! metrics {
+    ($($name:ident: $kind:ident($metric:literal, [$($label:ident),*], $help:literal);)+) => {
+        $(pub const $name: Metric = $kind($metric, &[$($label),*], $help);)+
 
-pub const EXPORT_AGE: Metric = gauge(
-    "impact_mirror_export_age_seconds",
-    "How long ago the newest complete days were ordered, of the program furthest behind; missing where one has none.",
-);
-pub const EXPORT_PROMISED: Metric =
-    gauge("impact_mirror_export_promised_seconds", "The export's freshness setting: the age it may reach.");
-pub const EXPORT_STALE: Metric = gauge("impact_mirror_export_is_stale", "1 where the promise of freshness is broken.");
-pub const CELLS_MISSING: Metric = gauge("impact_mirror_cells_missing", "Cells of the export that were never loaded.");
-pub const CELLS_FAILED: Metric = gauge("impact_mirror_cells_failed", "Cells of the export whose last job failed.");
-pub const LOAD_WARNINGS: Metric = gauge(
-    "impact_mirror_load_warnings",
-    "Loads of the export with doubtful rows, of which some day still stands as they left it.",
-);
-pub const JOBS: Metric = gauge("impact_mirror_jobs", "Jobs in each state.");
+        /// All that is measured.
+        pub const ALL: &[Metric] = &[$($name),+];
+    };
+}
 
-pub const NO_ROOM: Metric = gauge(
-    "impact_mirror_no_room",
-    "1 where a disk is full, that of the spool or of the database: jobs wait for room, and nothing is ordered.",
-);
+metrics! {
+    BUILD_INFO: gauge("impact_mirror_build_info", [VERSION], "Always 1; the version is in the label.");
+    DATABASE_UP: gauge("impact_mirror_database_up", [],
+        "1 where the database answered; without it, what is read from it is missing.");
+    POOL_CONNECTIONS: gauge("impact_mirror_pool_connections", [STATE],
+        "Connections to the database that are idle or used; max is how many there may be.");
+    ENGINE_LATE: gauge("impact_mirror_engine_late_loops", [],
+        "Loops of the engine that do not go round as they should; /healthz names them.");
+    ENGINE_ROUNDS: counter("impact_mirror_engine_rounds_total", [PART],
+        "How often the loops of each part of the engine have gone round.");
 
-pub const ARCHIVE_LATE: Metric = gauge(
-    "impact_mirror_archive_late_files",
-    "Loaded files that the archive has not taken for five minutes or longer; after a week they are given up.",
-);
+    EXPORT_AGE: gauge("impact_mirror_export_age_seconds", [EXPORT],
+        "How long ago the newest complete days were ordered, of the program furthest behind; missing where one has none.");
+    EXPORT_PROMISED: gauge("impact_mirror_export_promised_seconds", [EXPORT],
+        "The export's freshness setting: the age it may reach.");
+    EXPORT_STALE: gauge("impact_mirror_export_is_stale", [EXPORT], "1 where the promise of freshness is broken.");
+    CELLS: gauge("impact_mirror_cells", [EXPORT, STATE], "Cells of the export in each state; counted once a minute.");
+    CELLS_MISSING: gauge("impact_mirror_cells_missing", [EXPORT], "Cells of the export that were never loaded.");
+    CELLS_FAILED: gauge("impact_mirror_cells_failed", [EXPORT], "Cells of the export whose last job failed.");
+    LOAD_WARNINGS: gauge("impact_mirror_load_warnings", [EXPORT, KIND],
+        "Loads of the export with doubtful rows, of which some day still stands as they left it.");
+    JOBS: gauge("impact_mirror_jobs", [STATE], "Jobs in each state.");
+    JOBS_FAILED: counter("impact_mirror_jobs_failed_total", [EXPORT, CLASS], "Jobs that this process gave up.");
+    RETRIES: counter("impact_mirror_retries_total", [CLASS], "Steps that failed and are tried or ordered again.");
+    LEASE_RECOVERIES: counter("impact_mirror_lease_recoveries_total", [],
+        "Steps that this process took over from one that died or was stopped.");
+    REMOTE_SECONDS: histogram("impact_mirror_remote_seconds", [EXPORT],
+        "From an order to the look that found it done at impact.com.");
+    LOAD_SECONDS: histogram("impact_mirror_load_seconds", [EXPORT],
+        "From the first byte asked for to the commit of the rows.");
 
-pub const ACCOUNT_PAUSED: Metric =
-    gauge("impact_mirror_account_is_paused", "1 where impact.com refuses the account's credential.");
-pub const QUOTA_LIMIT: Metric = gauge("impact_mirror_quota_limit", "Calls that we may make in the bucket's window.");
-pub const QUOTA_USED: Metric = gauge("impact_mirror_quota_used", "Calls charged in the bucket's window.");
-pub const QUOTA_REMAINING: Metric = gauge("impact_mirror_quota_remaining", "Calls left in the bucket's window.");
+    LOADS: counter("impact_mirror_loads_total", [EXPORT], "Files loaded.");
+    BYTES_LOADED: counter("impact_mirror_loaded_bytes_total", [EXPORT], "Bytes of the files loaded.");
+    ROWS_LOADED: counter("impact_mirror_loaded_rows_total", [EXPORT], "Rows in the files loaded, rejected ones too.");
+    ROWS_REJECTED: counter("impact_mirror_rejected_rows_total", [EXPORT], "Rows that could not be loaded.");
+    ROWS_RESTATED: counter("impact_mirror_restated_rows_total", [EXPORT],
+        "Rows of the table that a load changed or took away.");
 
-pub const PROCESS_START: Metric =
-    gauge("process_start_time_seconds", "When the process began to serve, in seconds since 1970.");
-pub const PROCESS_CPU: Metric = counter("process_cpu_seconds_total", "User and system time spent.");
-pub const PROCESS_RESIDENT: Metric = gauge("process_resident_memory_bytes", "Resident memory.");
-pub const PROCESS_FDS: Metric = gauge("process_open_fds", "Open file descriptors.");
+    NO_ROOM: gauge("impact_mirror_no_room", [],
+        "1 where a disk is full, that of the spool or of the database: jobs wait for room, and nothing is ordered.");
+    ARCHIVE_LATE: gauge("impact_mirror_archive_late_files", [],
+        "Loaded files that the archive has not taken for five minutes or longer; after a week they are given up.");
+    MESSAGES_WAITING: gauge("impact_mirror_messages_waiting", [RECEIVER],
+        "Messages that a webhook has not taken yet; counted once a minute.");
+
+    ACCOUNT_PAUSED: gauge("impact_mirror_account_is_paused", [ACCOUNT],
+        "1 where impact.com refuses the account's credential.");
+    QUOTA_LIMIT: gauge("impact_mirror_quota_limit", [ACCOUNT, BUCKET], "Calls that we may make in the bucket's window.");
+    QUOTA_USED: gauge("impact_mirror_quota_used", [ACCOUNT, BUCKET], "Calls charged in the bucket's window.");
+    QUOTA_REMAINING: gauge("impact_mirror_quota_remaining", [ACCOUNT, BUCKET], "Calls left in the bucket's window.");
+
+    PROCESS_START: gauge("process_start_time_seconds", [], "When the process began to serve, in seconds since 1970.");
+    PROCESS_CPU: counter("process_cpu_seconds_total", [], "User and system time spent.");
+    PROCESS_RESIDENT: gauge("process_resident_memory_bytes", [], "Resident memory.");
+    PROCESS_FDS: gauge("process_open_fds", [], "Open file descriptors.");
+}

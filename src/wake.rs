@@ -13,6 +13,10 @@ pub struct Wakes {
     pub poll: Notify,
     /// The loaders: a result can be fetched.
     pub load: Notify,
+    /// The sender of alerts: there is one.
+    pub alerts: Notify,
+    /// The sender of new rows' messages: there is one.
+    pub downstream: Notify,
 }
 
 impl Wakes {

@@ -8,9 +8,7 @@ use anyhow::Context as _;
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
-use super::Database;
-use super::housekeeping;
-use super::retention;
+use super::{Database, alerts, housekeeping, retention, tell};
 use crate::account::AccountName;
 use crate::archive::Archive;
 use crate::clock::DatabaseClock;
@@ -19,11 +17,13 @@ use crate::error_chain::Chain;
 use crate::export::ExportName;
 use crate::failpoint;
 use crate::impact;
+use crate::metrics::tally::Tally;
 use crate::pulse::Pulse;
 use crate::scheduler::{self, Cron, Planner};
 use crate::spool::Spool;
 use crate::store;
 use crate::wake::Wakes;
+use crate::webhook::Webhook;
 use crate::worker::{self, Context, Stop};
 
 /// Which exports an engine works on.
@@ -62,6 +62,7 @@ pub struct Engine {
     context: Arc<Context>,
     planner: Planner,
     crons: Vec<Cron>,
+    webhooks: Vec<Webhook>,
     tasks: TaskTracker,
     stop: Stop,
 }
@@ -84,6 +85,7 @@ impl Engine {
 
         let engine = Self {
             crons: crons(&context.settings, &exports),
+            webhooks: webhooks(&context.settings)?,
             context,
             planner,
             tasks: TaskTracker::new(),
@@ -96,7 +98,7 @@ impl Engine {
     /// Goes on by itself from here: catches up on missed ticks, plans, keeps to the schedules, listens to commands and
     /// keeps house.
     pub fn keep_going(&self) {
-        let Self { context, planner, crons, tasks, stop } = self;
+        let Self { context, planner, crons, tasks, stop, .. } = self;
         let gently = &stop.gently;
         let (pool, all, wakes, planner) =
             (context.pool.clone(), crons.clone(), Arc::clone(&context.wakes), planner.clone());
@@ -117,6 +119,23 @@ impl Engine {
         tasks.spawn(housekeeping::listen(Arc::clone(context), gently.clone()));
         tasks.spawn(housekeeping::keep_house(Arc::clone(context), gently.clone()));
         tasks.spawn(housekeeping::keep_archive(Arc::clone(context), gently.clone()));
+        if let Some(alerts) = &context.settings.alerts {
+            tasks.spawn(alerts::watch(Arc::clone(context), alerts.clone(), gently.clone()));
+        }
+        for webhook in &self.webhooks {
+            tasks.spawn(tell::send(Arc::clone(context), webhook.clone(), gently.clone()));
+        }
+    }
+
+    /// Tells what there is to be told, once; for an engine that does not keep going.
+    pub async fn tell(&self) {
+        let Context { pool, settings, .. } = &*self.context;
+        if let Some(alerts) = &settings.alerts
+            && let Err(error) = alerts::look(pool, alerts.repeat).await
+        {
+            tracing::warn!(error = %Chain(&error), "cannot look for what to alert on; the next sync or run does it");
+        }
+        tell::once(pool, &self.webhooks).await;
     }
 
     /// What the steps run with.
@@ -127,6 +146,11 @@ impl Engine {
     /// Whether its loops go round.
     pub fn pulse(&self) -> &Arc<Pulse> {
         &self.context.pulse
+    }
+
+    /// What it has counted.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.context.tally
     }
 
     /// The planner of its exports.
@@ -190,6 +214,7 @@ pub(super) async fn context(
         archive,
         wakes: Arc::new(Wakes::default()),
         pulse,
+        tally: Arc::default(),
         leases: worker::Leases::default(),
         metadata: worker::MetaData::default(),
         clock: DatabaseClock::default(),
@@ -229,6 +254,14 @@ fn clients(settings: &Settings) -> anyhow::Result<BTreeMap<AccountName, impact::
             Ok((account.name.clone(), client))
         })
         .collect()
+}
+
+/// Those who are told something.
+fn webhooks(settings: &Settings) -> anyhow::Result<Vec<Webhook>> {
+    let alerts = settings.alerts.as_ref().map(|alerts| Webhook::new("alerts", &alerts.receiver));
+    let downstream = settings.downstream.as_ref().map(|receiver| Webhook::new("downstream", receiver));
+    let webhooks: Result<Vec<_>, _> = alerts.into_iter().chain(downstream).collect();
+    Ok(webhooks?)
 }
 
 /// The schedules of `exports`, one for each account.

@@ -1,5 +1,6 @@
 //! Where everything is built and wired together, and only here.
 
+mod alerts;
 pub mod check;
 mod database;
 mod engine;
@@ -9,6 +10,7 @@ mod reload;
 pub mod retention;
 mod supervision;
 mod sync;
+mod tell;
 mod zones;
 
 use std::sync::Arc;
@@ -79,6 +81,7 @@ async fn serve(
     };
     let Some(engine) = started else { return database.close().await };
     engine.keep_going();
+    server.count(Arc::clone(engine.tally()));
     server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
     manager.ready();
     tracing::info!("running; stop with SIGTERM or Ctrl-C");

@@ -93,6 +93,7 @@ pub async fn sync(
         );
     }
     worker::look_after_archive(engine.context()).await;
+    engine.tell().await;
     engine.stop(GRACE).await;
     let end = end.unwrap_or_else(|| {
         if without_programs.is_empty() { judge(&progress, &pass.waiting, failed_cells) } else { SyncEnd::Failed }

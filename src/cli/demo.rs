@@ -77,6 +77,7 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
         }
         let engine = Engine::start(settings, &database, Scope::All).await?;
         engine.keep_going();
+        server.count(Arc::clone(engine.tally()));
         server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
         stop.cancelled().await;
         engine.stop(Duration::from_secs(5)).await;

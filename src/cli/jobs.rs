@@ -1,13 +1,16 @@
 //! `jobs`: one job at a time.
 
+mod story;
+
 use clap::Subcommand;
 use serde_json::json;
 
 use super::table::Table;
 use super::{Exit, Misuse, actor};
 use crate::app::Database;
-use crate::figures::{moment, thousands};
+use crate::figures::thousands;
 use crate::job::{JobId, JobState};
+use crate::store;
 use crate::store::by_hand::{self, Action};
 use crate::store::status::{self, JobFilter, JobLine};
 use crate::telemetry::Form;
@@ -64,9 +67,10 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
             let filter = JobFilter { id: Some(JobId(id)), limit: 1, ..JobFilter::default() };
             let job = status::jobs(&mut conn, &filter).await?.pop().ok_or_else(|| no_job(id))?;
             let events = status::job_events(&mut conn, JobId(id)).await?;
+            let story = store::story::read(&mut conn, JobId(id)).await?;
             match form {
-                Form::Json => say!("{:#}", json!({"job": job, "events": events})),
-                Form::Text => show(&job, &events),
+                Form::Json => say!("{:#}", json!({"job": job, "events": events, "story": story})),
+                Form::Text => story::print(&job, &events, &story),
             }
             Ok(Exit::Done)
         }
@@ -99,11 +103,6 @@ fn no_job(id: i64) -> Misuse {
 pub(super) fn jobs_table(jobs: &[JobLine]) -> Table {
     let mut table = Table::new(&[">id", "export", "account", "program", "days", "reason", "state", "remote", ">rows"]);
     for job in jobs {
-        let remote = match (&job.remote_status, job.remote_percent) {
-            (Some(status), Some(percent)) if job.finished_at.is_none() => format!("{status} {percent:.0}%"),
-            (Some(status), _) => status.clone(),
-            (None, _) => "-".to_owned(),
-        };
         table.row(vec![
             job.id.to_string(),
             job.export.clone(),
@@ -112,51 +111,22 @@ pub(super) fn jobs_table(jobs: &[JobLine]) -> Table {
             days(job),
             job.reason.clone(),
             job.state.clone(),
-            remote,
+            remote(job),
             job.rows_read.map_or_else(|| "-".to_owned(), thousands),
         ]);
     }
     table
 }
 
-fn days(job: &JobLine) -> String {
-    if job.from_day == job.to_day { job.from_day.to_string() } else { format!("{}..{}", job.from_day, job.to_day) }
+/// How far impact.com says that it is.
+pub(super) fn remote(job: &JobLine) -> String {
+    match (&job.remote_status, job.remote_percent) {
+        (Some(status), Some(percent)) if job.finished_at.is_none() => format!("{status} {percent:.0}%"),
+        (Some(status), _) => status.clone(),
+        (None, _) => "-".to_owned(),
+    }
 }
 
-fn show(job: &JobLine, events: &[status::JobEvent]) {
-    say!("Job {}: {} {} of {}, {}", job.id, job.export, days(job), job.account, job.reason);
-    say!("  state       {}", job.state);
-    if !job.program.is_empty() {
-        say!("  program     {}", job.program);
-    }
-    if let Some(remote) = &job.remote_job_id {
-        say!("  remote job  {remote} {}", job.remote_status.as_deref().unwrap_or_default());
-    }
-    if let Some(holder) = &job.lease_holder {
-        say!("  worked on   by {holder}");
-    }
-    if job.finished_at.is_none() {
-        say!("  next step   not before {}, try {}", moment(job.run_at), job.attempts + 1);
-    }
-    if let Some(message) = &job.error_message {
-        say!("  error       {}: {message}", job.error_kind.as_deref().unwrap_or_default());
-    }
-    if let Some(rows) = job.rows_read {
-        say!("  rows        {} read, {} rejected", thousands(rows), thousands(job.rows_rejected.unwrap_or(0)));
-    }
-    say!("\nHistory:");
-    let mut table = Table::new(&["at", "from", "to", "by", "note"]);
-    for event in events {
-        table.row(vec![
-            moment(event.at),
-            event.from_state.clone().unwrap_or_else(|| "-".to_owned()),
-            event.to_state.clone(),
-            event.holder.clone(),
-            event.note.clone(),
-        ]);
-    }
-    say_as_is!("{table}");
-    if job.state == "failed" {
-        say!("\nWhen the cause is mended: impact-mirror jobs retry {}", job.id);
-    }
+pub(super) fn days(job: &JobLine) -> String {
+    if job.from_day == job.to_day { job.from_day.to_string() } else { format!("{}..{}", job.from_day, job.to_day) }
 }

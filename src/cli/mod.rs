@@ -112,8 +112,8 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Show freshness, jobs in flight, quota and failures
-    Status,
+    /// Show what is wrong and its mend, freshness, jobs in flight and quota; with --export, why it is late
+    Status(status::Options),
     /// Ask for days that are missing, ahead of everything else
     Backfill(request::Days),
     /// Ask for days to be read again, loaded or not, ahead of everything else
@@ -235,10 +235,11 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let length = if all { plan::Length::All } else { plan::Length::Short };
             plan::plan(cli.config.as_deref(), &exports, &changes, length, form).await
         }
-        Command::Status => {
+        Command::Status(options) => {
             quiet();
-            let database = open(&config::load(cli.config.as_deref())?).await?;
-            let exit = status::status(&database, form).await;
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = status::status(&settings, &database, &options, form).await;
             database.close().await?;
             exit
         }

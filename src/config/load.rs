@@ -9,7 +9,7 @@ use ::config::{Config, File, FileFormat};
 use super::environment::Environment;
 use super::reader::{Problem, Problems, Section};
 use super::settings::Settings;
-use super::{accounts, changes, exports, sections};
+use super::{accounts, changes, exports, receivers, sections};
 
 /// Where the configuration is looked for when nobody says.
 const PLACES: [&str; 2] = ["impact-mirror.toml", "/etc/impact-mirror/impact-mirror.toml"];
@@ -68,6 +68,8 @@ fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
     let state_dir = sections::state_dir(root, environment);
     let spool_dir = sections::spool_dir(root, state_dir.as_deref().unwrap_or(Path::new("/")));
     let archive = sections::archive(root);
+    let alerts = receivers::alerts(root, environment);
+    let downstream = receivers::downstream(root, environment);
     let accounts = accounts::read(root, environment);
     let exports = exports::read(root, &accounts);
     Some(Settings {
@@ -77,6 +79,8 @@ fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
         spool_dir: spool_dir?,
         state_dir: state_dir?,
         archive: archive?,
+        alerts: alerts?,
+        downstream: downstream?,
         accounts: accounts.whole,
         exports,
     })

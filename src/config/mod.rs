@@ -10,6 +10,7 @@ mod exports;
 mod keep;
 mod load;
 mod reader;
+mod receivers;
 mod secret;
 mod sections;
 mod settings;

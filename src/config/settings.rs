@@ -32,6 +32,10 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Where raw result files are kept, if they are.
     pub archive: Option<Archive>,
+    /// Who is told of troubles, if somebody is.
+    pub alerts: Option<Alerts>,
+    /// Who is told of new rows, if somebody is.
+    pub downstream: Option<Receiver>,
     /// The accounts, by name.
     pub accounts: BTreeMap<AccountName, Account>,
     /// The exports, by name.
@@ -117,6 +121,37 @@ pub struct Archive {
     pub url: Url,
     /// How long files are kept.
     pub keep: Duration,
+}
+
+/// Where messages are sent to.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    /// https, or http to loopback; secret, for whoever knows it may send there.
+    pub url: SecretString,
+    /// How a message is written.
+    pub format: MessageFormat,
+    /// What messages are signed with.
+    pub secret: Option<SecretString>,
+}
+
+/// How a message is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageFormat {
+    /// All that there is to say, for programs.
+    Json,
+    /// A text, as the incoming webhooks of Slack and its like take it.
+    Slack,
+}
+
+/// `[alerts]`.
+#[derive(Debug, Clone)]
+pub struct Alerts {
+    /// Who is told.
+    pub receiver: Receiver,
+    /// How often a trouble that stays is told again.
+    pub repeat: Duration,
+    /// How often troubles are looked for.
+    pub every: Duration,
 }
 
 /// `[accounts.NAME]`.

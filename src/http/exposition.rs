@@ -3,12 +3,16 @@
 use std::fmt::{Display, Write as _};
 use std::time::Instant;
 
+use sqlx::PgPool;
+
+use super::counted::Counts;
 use super::snapshot::Snapshot;
 use super::{Face, Mirror, process};
 use crate::doubt::Doubt;
 use crate::error_chain::Chain;
 use crate::job::JobState;
-use crate::metrics::{self, Metric};
+use crate::metrics::tally::{Durations, Series, Tally};
+use crate::metrics::{self, Kind, Metric};
 use crate::pulse::Pulse;
 
 /// Everything that is measured, now.
@@ -21,6 +25,10 @@ pub(super) async fn exposition(face: &Face) -> String {
         return text.0;
     };
     write_engine(&mut text, pulse);
+    write_pool(&mut text, pool);
+    if let Some(tally) = face.tally.get() {
+        write_tally(&mut text, tally);
+    }
     let snapshot = face.snapshots.get(pool).await;
     text.family(&metrics::DATABASE_UP).sample(&[], u8::from(snapshot.is_ok()));
     let lacks_room = pulse.no_room().is_some() || snapshot.as_ref().is_ok_and(|snapshot| snapshot.no_room.is_some());
@@ -28,7 +36,10 @@ pub(super) async fn exposition(face: &Face) -> String {
         text.family(&metrics::NO_ROOM).sample(&[], u8::from(lacks_room));
     }
     match snapshot {
-        Ok(snapshot) => write_snapshot(&mut text, &snapshot),
+        Ok(snapshot) => {
+            write_snapshot(&mut text, &snapshot);
+            write_counts(&mut text, &*face.counted.get(pool).await);
+        }
         Err(error) => tracing::debug!(error = %Chain(&*error), "metrics without a database"),
     }
     text.0
@@ -52,6 +63,45 @@ fn write_engine(text: &mut Text, pulse: &Pulse) {
     let mut family = text.family(&metrics::ENGINE_ROUNDS);
     for (part, rounds) in pulse.rounds() {
         family.sample(&[(metrics::PART, part)], rounds);
+    }
+}
+
+fn write_pool(text: &mut Text, pool: &PgPool) {
+    let (size, idle) = (pool.size() as usize, pool.num_idle());
+    let mut family = text.family(&metrics::POOL_CONNECTIONS);
+    family.sample(&[(metrics::STATE, "idle")], idle);
+    family.sample(&[(metrics::STATE, "used")], size.saturating_sub(idle));
+    family.sample(&[(metrics::STATE, "max")], pool.options().get_max_connections());
+}
+
+fn write_tally(text: &mut Text, tally: &Tally) {
+    let is_counted = |metric: &&Metric| metric.kind == Kind::Counter && !tally.counts(metric).is_empty();
+    for metric in metrics::ALL.iter().filter(is_counted) {
+        let mut family = text.family(metric);
+        for (series, count) in tally.counts(metric) {
+            family.sample(&labels(metric, &series), count);
+        }
+    }
+    for metric in metrics::ALL.iter().filter(|metric| metric.kind == Kind::Histogram) {
+        let mut family = text.family(metric);
+        for (series, durations) in tally.durations(metric) {
+            family.histogram(&labels(metric, &series), &durations);
+        }
+    }
+}
+
+fn labels<'a>(metric: &Metric, series: &'a Series) -> Vec<(&'static str, &'a str)> {
+    metric.labels.iter().copied().zip(series.values.iter().map(String::as_str)).collect()
+}
+
+fn write_counts(text: &mut Text, counts: &Counts) {
+    let mut cells = text.family(&metrics::CELLS);
+    for one in &counts.cells {
+        cells.sample(&[(metrics::EXPORT, &one.export), (metrics::STATE, &one.state)], one.cells);
+    }
+    let mut waiting = text.family(&metrics::MESSAGES_WAITING);
+    for one in &counts.waiting {
+        waiting.sample(&[(metrics::RECEIVER, &one.receiver)], one.messages);
     }
 }
 
@@ -106,7 +156,7 @@ struct Text(String);
 impl Text {
     /// Begins a family; its samples follow at once.
     fn family(&mut self, metric: &Metric) -> Family<'_> {
-        let Metric { name, kind, help } = *metric;
+        let Metric { name, kind, help, .. } = *metric;
         // Writing to a String does not fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {}", kind.as_str());
         Family { text: &mut self.0, name }
@@ -121,9 +171,22 @@ struct Family<'a> {
 
 impl Family<'_> {
     fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.line("", labels, value);
+    }
+
+    fn histogram(&mut self, labels: &[(&str, &str)], durations: &Durations) {
+        for (end, count) in metrics::BUCKETS.iter().zip(durations.counts) {
+            self.line("_bucket", &[labels, &[("le", &end.to_string())]].concat(), count);
+        }
+        self.line("_bucket", &[labels, &[("le", "+Inf")]].concat(), durations.count);
+        self.line("_sum", labels, durations.sum);
+        self.line("_count", labels, durations.count);
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        let _ = writeln!(self.text, "{}{labels} {value}", self.name);
+        let _ = writeln!(self.text, "{}{suffix}{labels} {value}", self.name);
     }
 }
 

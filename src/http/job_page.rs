@@ -18,8 +18,8 @@ use super::{Face, Mirror};
 use crate::error_chain::Chain;
 use crate::figures::{ago, thousands};
 use crate::job::{JobId, JobState};
+use crate::store::detail::{self, Load, Rejected, Request, Restated};
 use crate::store::status::{self, JobEvent, JobFilter, JobLine};
-use crate::store::story::{self, Load, Rejected, Request, Restated};
 use crate::store::{self, audit};
 
 /// Rejected rows shown.
@@ -64,7 +64,7 @@ impl JobPage {
         let id = JobId(id);
         let filter = JobFilter { id: Some(id), limit: 1, ..JobFilter::default() };
         let (Some(job), Some(request)) =
-            (status::jobs(&mut conn, &filter).await?.pop(), story::request(&mut conn, id).await?)
+            (status::jobs(&mut conn, &filter).await?.pop(), detail::request(&mut conn, id).await?)
         else {
             return Ok(None);
         };
@@ -163,8 +163,8 @@ struct LoadView {
 
 impl LoadView {
     async fn read(conn: &mut sqlx::PgConnection, id: i64) -> Result<Option<Self>, store::Error> {
-        let Some(load) = story::load(conn, id).await? else { return Ok(None) };
-        Ok(Some(Self { restated: story::restated(conn, id).await?, load }))
+        let Some(load) = detail::load(conn, id).await? else { return Ok(None) };
+        Ok(Some(Self { restated: detail::restated(conn, id).await?, load }))
     }
 
     /// What became of the rows, as pairs.
@@ -224,7 +224,7 @@ impl LoadPage {
     async fn read(pool: &PgPool, id: i64, visitor: Visitor) -> Result<Option<Self>, store::Error> {
         let mut conn = pool.acquire().await.map_err(store::failed("get a connection"))?;
         let Some(load) = LoadView::read(&mut conn, id).await? else { return Ok(None) };
-        Ok(Some(Self { load, rejected: story::rejected(&mut conn, id, REJECTED).await?, visitor }))
+        Ok(Some(Self { load, rejected: detail::rejected(&mut conn, id, REJECTED).await?, visitor }))
     }
 
     fn more_rejected(&self) -> String {

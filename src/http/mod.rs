@@ -5,6 +5,7 @@ mod action;
 mod answer;
 mod calendar;
 mod connection;
+mod counted;
 mod events;
 mod export_page;
 mod exposition;
@@ -33,7 +34,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::metrics::tally::Tally;
 use crate::pulse::{Beat, Pulse};
+use counted::Counted;
 use snapshot::Snapshots;
 
 pub use health::{Health, State, ask};
@@ -82,6 +85,7 @@ impl Server {
             began_at: Clock.now(),
             start: Arc::default(),
             mirror: OnceLock::new(),
+            tally: OnceLock::new(),
             postbacks: OnceLock::new(),
             snapshots: Snapshots::default(),
             gate: OnceLock::new(),
@@ -90,6 +94,7 @@ impl Server {
             seats: events::Seats::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
+            counted: Counted::default(),
         });
         let router = route::router(Arc::clone(&face));
         tasks.spawn(connection::serve(listener, router, tasks.clone(), stop.clone()));
@@ -109,6 +114,11 @@ impl Server {
     /// Hands over what there is to show once the engine runs. Only the first call counts.
     pub fn attach(&self, pool: PgPool, pulse: Arc<Pulse>) {
         let _ = self.face.mirror.set(Mirror { pool, pulse });
+    }
+
+    /// Hands over what the engine counts. Only the first call counts.
+    pub fn count(&self, tally: Arc<Tally>) {
+        let _ = self.face.tally.set(tally);
     }
 
     /// Takes postbacks from those who know the secret; without this there is no such address. Only the first call counts.
@@ -161,6 +171,7 @@ struct Face {
     began_at: DateTime<Utc>,
     start: Arc<Pulse>,
     mirror: OnceLock<Mirror>,
+    tally: OnceLock<Arc<Tally>>,
     postbacks: OnceLock<postback::Door>,
     snapshots: Snapshots,
     gate: OnceLock<session::Gate>,
@@ -169,6 +180,7 @@ struct Face {
     seats: events::Seats,
     tasks: TaskTracker,
     stop: CancellationToken,
+    counted: Counted,
 }
 
 impl Face {

@@ -6,6 +6,7 @@ pub mod proof;
 pub mod reload;
 pub mod reread;
 mod state;
+pub mod why;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

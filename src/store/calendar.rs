@@ -71,16 +71,21 @@ pub async fn runs(conn: &mut PgConnection, export: &ExportName) -> Result<Vec<Ru
                         else 'loaded' end as state
             from impact_mirror.cell c
             where c.export = $1
-        ), numbered as (
+        ), begun as (
+            -- In the order of the primary key, so that nothing is sorted.
             select account, program, state, day,
-                   day - (row_number() over (partition by account, program, state order by day))::integer as run
+                   (lag(day) over feed is distinct from day - 1 or lag(state) over feed <> state)::integer as begins
             from said
+            window feed as (partition by account, program order by day)
+        ), numbered as (
+            select account, program, state, day, sum(begins) over (partition by account, program order by day) as run
+            from begun
         )
         select account as "account!", program as "program!", state as "state!", from_day as "from_day!", to_day as "to_day!"
         from (
             select account, program, state, min(day) as from_day, max(day) as to_day, false as is_open
             from numbered
-            group by account, program, state, run
+            group by account, program, run, state
             union all
             select account, program, case state when 'planned' then 'planned' else 'in_flight' end, from_day, to_day, true
             from impact_mirror.job

@@ -111,22 +111,46 @@ pub async fn insert(conn: &mut PgConnection, job: &Job, file: &File) -> Result<i
     .map_err(failed("begin a load"))
 }
 
-/// Writes the counts of a load, how many rows impact.com `told` of, and what is doubtful about them.
+/// Who is told of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announce {
+    /// Those who listen on the channel `impact_mirror_loaded`.
+    Listeners,
+    /// They, and the receiver of `[downstream]`.
+    Downstream,
+}
+
+/// Writes the counts of a load, how many rows impact.com `told` of, and what is doubtful about them; whoever waits for new
+/// rows is told of them once the transaction commits.
 pub async fn finish(
     conn: &mut PgConnection,
     load_id: i64,
     counts: &Counts,
     told: Option<u64>,
     doubts: &[Doubt],
+    announce: Announce,
 ) -> Result<(), Error> {
     let warnings: Vec<String> = doubts.iter().map(|doubt| doubt.as_str().to_owned()).collect();
     sqlx::query!(
         r#"
-        update impact_mirror.load
-        set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_deleted = $5, rows_unchanged = $6,
-            rows_rejected = $7, rows_outside = $8, kept_deletions = $9, records_processed = $10, warnings = $11,
-            committed_at = clock_timestamp()
-        where id = $1
+        with done as (
+            update impact_mirror.load
+            set rows_read = $2, rows_inserted = $3, rows_updated = $4, rows_deleted = $5, rows_unchanged = $6,
+                rows_rejected = $7, rows_outside = $8, kept_deletions = $9, records_processed = $10, warnings = $11,
+                committed_at = clock_timestamp()
+            where id = $1
+            returning *
+        ), said as (
+            select jsonb_build_object('event', 'loaded', 'load_id', id, 'job_id', job_id, 'export', export,
+                       'account', account, 'program', program, 'from', from_day, 'to', to_day,
+                       'changed', rows_inserted + rows_updated + rows_deleted > 0, 'rows_inserted', rows_inserted,
+                       'rows_updated', rows_updated, 'rows_deleted', rows_deleted) as body
+            from done
+        ), kept as (
+            insert into impact_mirror.outbox (receiver, body)
+            select 'downstream', body from said where $12
+        )
+        select pg_notify('impact_mirror_loaded', body::text) from said
         "#,
         load_id,
         signed(counts.read),
@@ -139,6 +163,7 @@ pub async fn finish(
         counts.kept_deletions,
         told.map(signed),
         &warnings,
+        announce == Announce::Downstream,
     )
     .execute(conn)
     .await

@@ -2,6 +2,7 @@
 //! made elsewhere.
 
 pub mod account;
+pub mod alert;
 pub mod archive;
 pub mod audit;
 pub mod batch;
@@ -13,14 +14,17 @@ pub mod change_rate;
 pub mod claim;
 pub mod closure;
 pub mod configured;
+pub mod count;
 pub mod coverage;
 pub mod current;
+pub mod detail;
 pub mod heard;
 pub mod hint;
 pub mod job;
 pub mod load;
 pub mod migration;
 pub mod order;
+pub mod outbox;
 pub mod quota;
 pub mod reload;
 pub mod remote;
@@ -33,6 +37,7 @@ pub mod tick;
 pub mod transition;
 pub mod wake;
 pub mod warning;
+pub mod why;
 pub mod window_limit;
 
 use std::time::Duration;

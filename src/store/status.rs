@@ -308,12 +308,21 @@ pub async fn tables(conn: &mut PgConnection) -> Result<Vec<TableLine>, Error> {
     sqlx::query_as!(
         TableLine,
         r#"
-        select e.name as export, e.table_name,
-               (select count(*) from impact_mirror.cell c where c.export = e.name and c.loaded_at is not null) as "days!",
-               (select coalesce(sum(c.rows), 0)::bigint from impact_mirror.cell c where c.export = e.name) as "rows!",
-               (select count(*) from impact_mirror.rejected_row r join impact_mirror.load l on l.id = r.load_id
-                where l.export = e.name) as "rejected!"
+        with standing as (
+            select export, count(*) filter (where loaded_at is not null) as days, sum(rows)::bigint as rows
+            from impact_mirror.cell
+            group by export
+        ), rejected as (
+            select l.export, count(*) as rows
+            from impact_mirror.rejected_row r
+            join impact_mirror.load l on l.id = r.load_id
+            group by l.export
+        )
+        select e.name as export, e.table_name, coalesce(s.days, 0) as "days!", coalesce(s.rows, 0) as "rows!",
+               coalesce(r.rows, 0) as "rejected!"
         from impact_mirror.export e
+        left join standing s on s.export = e.name
+        left join rejected r on r.export = e.name
         where e.active
         order by e.name
         "#,

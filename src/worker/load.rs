@@ -19,6 +19,7 @@ use crate::failpoint;
 use crate::impact::{Download, RemoteJobId};
 use crate::job::Job;
 use crate::job::decide::OrderBy;
+use crate::metrics;
 use crate::mirror;
 use crate::retry::ErrorKind;
 use crate::spool::SpoolFile;
@@ -72,6 +73,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     let loaded = loading.load().await;
     match loaded {
         Ok((counts, doubts)) => {
+            context.count(job, &file, &counts, started_at);
             archive::after_load(context, job, file, kept).await;
             tracing::info!(
                 row_count = counts.read,
@@ -89,6 +91,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
             }
             context.wakes.plan.notify_one();
             context.wakes.submit.notify_one();
+            context.wakes.downstream.notify_one();
             Ok(())
         }
         Err(Failed::Doubtful(doubtful)) if doubted.is_none() => {
@@ -231,6 +234,7 @@ async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful)
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     tracing::error!(error = message, %doubt, "job failed");
+    context.tally.add(&metrics::JOBS_FAILED, &[job.export.as_str(), ErrorKind::BadFile.as_str()], 1);
     give_up(&mut tx, job, ErrorKind::BadFile, message, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit the end of a job"))?;
     failpoint::reach("refusal-committed");

@@ -252,7 +252,7 @@ impl Loading<'_> {
             Verdict::Load(doubts) => doubts,
             Verdict::Refuse(doubt) => return Err(Failed::Refused(doubt, Doubtful(doubt.words(figures)))),
         };
-        store::load::finish(&mut tx, load_id, &counts, figures.told, &doubts).await?;
+        store::load::finish(&mut tx, load_id, &counts, figures.told, &doubts, context.announce()).await?;
         failpoint::reach("load-written");
         if let Kept::Stored { key } = kept {
             store::archive::attach(&mut tx, load_id, key).await?;

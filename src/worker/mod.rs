@@ -3,6 +3,7 @@
 //! The loop and the treatment of errors are here; each step has a file of its own.
 
 mod archive;
+mod count;
 mod leases;
 pub mod ledger;
 mod load;
@@ -36,6 +37,8 @@ use crate::failpoint;
 use crate::impact;
 use crate::job::decide::PollPolicy;
 use crate::job::{Job, JobId, JobState};
+use crate::metrics;
+use crate::metrics::tally::Tally;
 use crate::pulse::Pulse;
 use crate::retry::{ErrorKind, backoff};
 use crate::spool::Spool;
@@ -79,6 +82,8 @@ pub struct Context {
     pub wakes: Arc<Wakes>,
     /// Whether the loops go round.
     pub pulse: Arc<Pulse>,
+    /// What was counted.
+    pub tally: Arc<Tally>,
     /// The leases of steps under way: what the heartbeat renews.
     pub leases: Leases,
     /// What MetaData said of an export's columns.
@@ -265,6 +270,8 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
                 in_vain = 0;
                 pool.bell(&context.wakes).notify_one(); // there may be more: wake a colleague
                 context.clock.shows(claimed.jobs[0].claimed_at);
+                let recovered = claimed.jobs.iter().filter(|job| job.resumed).count();
+                context.tally.add(&metrics::LEASE_RECOVERIES, &[], recovered as u64);
                 beat.pause(pool.longest_step(&context.settings));
                 run(pool, &context, claimed, &stop).await;
                 continue;
@@ -380,16 +387,13 @@ fn span(job: &Job) -> tracing::Span {
 
 /// Says where the outcome of a step could not be written.
 fn tell(job: &Job, outcome: Result<(), store::Error>) {
+    let Err(error) = outcome else { return };
     let _in_step = span(job).entered();
-    match outcome {
-        Ok(()) => {}
-        Err(error) if error.is_lease_lost() => {
-            tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
-        }
-        Err(error) => {
-            // The lease runs out and the step is repeated.
-            tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
-        }
+    if error.is_lease_lost() {
+        tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
+    } else {
+        // The lease runs out and the step is repeated.
+        tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
     }
 }
 

@@ -13,6 +13,7 @@ use crate::impact::{self, Answer};
 use crate::job::decide::{AfterError, OrderBy, after_error, when_there_may_be_room};
 use crate::job::narrow::may_be_about_length;
 use crate::job::{Job, JobState};
+use crate::metrics;
 use crate::retry::{ErrorKind, backoff};
 use crate::store;
 use crate::store::heard::Paid;
@@ -102,6 +103,7 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
             next = AfterError::TryAgain { at };
         }
     }
+    let is_given_up = matches!(next, AfterError::GiveUp);
     match next {
         AfterError::TryAgain { at } => {
             if kind != ErrorKind::NoRoom {
@@ -144,6 +146,11 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
     failpoint::reach("settle-written");
     tx.commit().await.map_err(store::failed("commit the outcome of a step"))?;
     failpoint::reach("settle-committed");
+    if is_given_up {
+        context.tally.add(&metrics::JOBS_FAILED, &[job.export.as_str(), kind.as_str()], 1);
+    } else {
+        context.tally.add(&metrics::RETRIES, &[kind.as_str()], 1);
+    }
     context.wakes.all();
     Ok(())
 }

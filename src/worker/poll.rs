@@ -9,6 +9,7 @@ use crate::failpoint;
 use crate::impact::{RemoteJob, RemoteJobId, RemoteStatus};
 use crate::job::Job;
 use crate::job::decide::{AfterPoll, OrderBy, Seen, SeenStatus, after_poll, is_deduplicated};
+use crate::metrics;
 use crate::retry::ErrorKind;
 use crate::store;
 use crate::store::heard::Paid;
@@ -54,6 +55,8 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
         store::quota::forgive_duplicate(&mut tx, job).await?;
     }
     store::transition::keep_poll(&mut tx, job, &polled).await?;
+    let given_up = if let AfterPoll::GiveUp { kind, .. } = &next { Some(*kind) } else { None };
+    let is_done = matches!(next, AfterPoll::Ready { .. });
     match next {
         AfterPoll::PollAgain { at } => {
             store::transition::poll_again(&mut tx, job, at).await?;
@@ -80,6 +83,13 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
     }
     tx.commit().await.map_err(store::failed("commit a poll"))?;
     failpoint::reach("poll-committed");
+    if let Some(kind) = given_up {
+        context.tally.add(&metrics::JOBS_FAILED, &[job.export.as_str(), kind.as_str()], 1);
+    }
+    if let (true, Some(submitted_at)) = (is_done, job.submitted_at) {
+        let took = (context.now() - submitted_at).as_seconds_f64();
+        context.tally.took(&metrics::REMOTE_SECONDS, &[job.export.as_str()], took);
+    }
     context.wakes.load.notify_one();
     context.wakes.submit.notify_one();
     context.wakes.plan.notify_one();

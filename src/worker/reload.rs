@@ -38,10 +38,13 @@ pub async fn run(context: &Arc<Context>, job: Job, stop: &Stop) {
 }
 
 pub(super) async fn step(context: &Context, job: &Job, load_id: i64) -> Result<(), store::Error> {
+    let began_at = Clock.now();
     let ended = async {
         let (origin, file) = fetch(context, job, load_id).await?;
         failpoint::reach("reload-spooled");
-        load(context, job, &origin, &file).await
+        let counts = load(context, job, &origin, &file).await?;
+        context.count(job, &file, &counts, began_at);
+        Ok(counts)
     };
     match ended.await {
         Ok(counts) => {
@@ -53,6 +56,7 @@ pub(super) async fn step(context: &Context, job: &Job, load_id: i64) -> Result<(
                 job.window
             );
             context.wakes.plan.notify_one();
+            context.wakes.downstream.notify_one();
             Ok(())
         }
         Err(Failed::Store(error)) if error.is_lease_lost() => Err(error),
@@ -152,7 +156,7 @@ async fn transaction(
     let carried = carried_over(&mut tx, job, Vec::new(), figures).await?;
     let doubts = proof::all(proof::doubts(figures, export.max_rows), carried);
     let doubts = proof::worth_telling(doubts, &export.on_doubts);
-    store::load::finish(&mut tx, load_id, &counts, figures.told, &doubts).await?;
+    store::load::finish(&mut tx, load_id, &counts, figures.told, &doubts, context.announce()).await?;
     if let Some(key) = &origin.archive_key {
         store::archive::attach(&mut tx, load_id, key).await?;
     }

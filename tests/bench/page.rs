@@ -108,7 +108,7 @@ async fn watch(client: &reqwest::Client, server: &Server, pool: &PgPool, seconds
                 sqlx::raw_sql(moved).execute(pool).await.unwrap();
             }
         }
-        let part = (cpu() - before).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
+        let part = cpu().saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
         println!("50 viewers, {what}: {part:.2} % of a core, viewers included");
     }
     for viewer in viewers {

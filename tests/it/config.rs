@@ -90,6 +90,7 @@ fn what_the_example_comments_out_is_the_default() {
         })
     };
     // There is no archive by default.
+    // Nor is anybody told of anything.
     let exceptions = [
         "# url",
         "# keep",
@@ -100,6 +101,10 @@ fn what_the_example_comments_out_is_the_default() {
         "# postback_secret",
         "# token",
         "# hosts",
+        "# format",
+        "# secret",
+        "# repeat",
+        "# every",
     ];
     let (own, clicks) = EXAMPLE.split_once("# [exports.clicks]").unwrap();
     assert!(clicks.contains("clicks = true"));
@@ -590,4 +595,39 @@ fn what_has_no_effect_yet_is_told() {
 fn a_file_that_is_not_there_is_named() {
     let error = config::load(Some(Path::new("/no/such/mirror.toml"))).unwrap_err();
     assert_eq!(error.to_string(), "cannot read the configuration /no/such/mirror.toml");
+}
+
+#[test]
+fn receivers_are_spoken_to_safely_and_their_addresses_are_secrets() {
+    let environment = |url: &str| {
+        Environment::from([
+            ("TOKEN", "s3cret-token".to_owned()),
+            ("HOOK", url.to_owned()),
+            ("SIGN", "a-secret".to_owned()),
+            ("STATE_DIRECTORY", "/var/lib/mirror".to_owned()),
+        ])
+    };
+    let told = |section: &str, url: &str| {
+        let text = format!("{BASE}{ACTIONS}\n{section}");
+        config::check(&text, Path::new("x.toml"), &environment(url)).map_err(|error| error.to_string())
+    };
+    let alerts =
+        "[alerts]\nurl = { env = \"HOOK\" }\nformat = \"slack\"\nsecret = { env = \"SIGN\" }\nrepeat = \"6h\"\n";
+    let settings = told(alerts, "https://hooks.example.com/T000/s3cret").unwrap();
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    let alerts_set = settings.alerts.unwrap();
+    assert_eq!((alerts_set.repeat, alerts_set.every), (Duration::from_hours(6), Duration::from_mins(1)));
+    assert!(settings.downstream.is_none() && alerts_set.receiver.secret.is_some());
+    for url in ["http://127.0.0.1:9/x", "http://localhost/x", "http://[::1]:9/x", "https://10.0.0.1/x"] {
+        assert!(told("[downstream]\nurl = { env = \"HOOK\" }\n", url).is_ok(), "{url}");
+    }
+    for url in ["http://example.com/s3cret", "http://10.0.0.1/s3cret", "ftp://example.com/s3cret", "s3cret"] {
+        let error = told("[downstream]\nurl = { env = \"HOOK\" }\n", url).unwrap_err();
+        assert!(error.contains("downstream.url is no address that messages may go to"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+    let error = told("[alerts]\nurl = \"https://hooks.example.com/s3cret\"\n", "").unwrap_err();
+    assert!(error.contains("alerts.url must not stand in the file itself") && !error.contains("s3cret"), "{error}");
+    let error = told("[alerts]\nformat = \"xml\"\n", "").unwrap_err();
+    assert!(error.contains("alerts.url is missing") && error.contains("json | slack"), "{error}");
 }

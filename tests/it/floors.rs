@@ -11,12 +11,13 @@ const FLOORS: [(u32, &[&str]); 8] = [
     (5, &["app", "telemetry"]),
     (4, &["http", "sandbox"]),
     (3, &["scheduler", "worker"]),
-    (2, &["impact", "store", "mirror", "spool", "archive", "embedded", "systemd"]),
+    (2, &["impact", "store", "mirror", "spool", "archive", "embedded", "systemd", "webhook"]),
     (1, &["job", "plan", "config"]),
     (
         0,
         &[
             "account",
+            "alert",
             "column",
             "doubt",
             "export",

@@ -31,8 +31,12 @@ mod http;
 mod impact;
 /// The ledger of quota, in random worlds.
 mod ledger;
+/// Metrics, alerts, dashboard and runbook: that they fit each other.
+mod metrics;
 /// The loader, on a real Postgres.
 mod mirror;
+/// Webhooks and NOTIFY: what is told without being asked.
+mod notices;
 /// What a planning pass reads.
 mod planning;
 /// Postbacks: who is heard, what it leads to, and what does no harm.
