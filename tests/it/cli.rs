@@ -306,7 +306,10 @@ async fn status_has_the_keys_that_scripts_build_on() {
     .await
     .unwrap();
     let status = json(dir.path(), "status");
-    assert_eq!(keys(&status, &[]), words("exports accounts quota in_flight failed window_limits warnings no_room why"));
+    assert_eq!(
+        keys(&status, &[]),
+        words("exports accounts quota in_flight failed window_limits warnings no_room why paused_by_hand")
+    );
     assert_eq!(status["no_room"], Value::Null);
     assert_eq!(keys(&status, &["window_limits"]), words("export account max_window_days why learned_at"));
     let warning = "export kind loads load_id job_id account program from_day to_day rows_read records_processed rows_deleted rows_rejected";

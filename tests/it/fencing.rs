@@ -12,7 +12,7 @@ use impact_mirror::retry::ErrorKind;
 use impact_mirror::store::claim::{self, Turns};
 use impact_mirror::store::job::{self, Step, Worker};
 use impact_mirror::store::transition::{self, Move, TryAgain};
-use impact_mirror::store::{self, load, order};
+use impact_mirror::store::{self, load};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::{Connection, PgConnection, Row};

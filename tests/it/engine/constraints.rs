@@ -40,6 +40,9 @@ const SEED: &str = "
         created_at, used_at) values ('k', 1, 'e', 'a', '1', '2026-01-01', '2026-01-01', '', 0, now(), now());
     insert into impact_mirror.reload (export, account, program, from_day, to_day, since_load_id, started_at)
         values ('e', 'a', '1', '2026-01-01', '2026-01-01', 0, now());
+    insert into impact_mirror.audit (actor, action, target, result) values ('me', 'pause', 'export e', 'paused');
+    insert into impact_mirror.outbox (receiver, body) values ('alerts', '{}');
+    insert into impact_mirror.alert (kind, subject, summary, mend) values ('k', 's', 'late', 'wait');
 ";
 
 /// A constraint, and a statement that it refuses.
@@ -52,6 +55,16 @@ const REFUSED: &[(&str, &str)] = &[
     ("account_paused_says_why", "update impact_mirror.account set paused_since = now(), paused_reason = 'because'"),
     ("export_pkey", "insert into impact_mirror.export select * from impact_mirror.export"),
     ("export_bucket_known", "update impact_mirror.export set bucket = 'requests'"),
+    ("account_ordering_paused_says_who", "update impact_mirror.account set ordering_paused_since = now()"),
+    ("export_ordering_paused_says_who", "update impact_mirror.export set ordering_paused_by = 'me'"),
+    (
+        "audit_pkey",
+        "insert into impact_mirror.audit (id, actor, action, target, result) overriding system value values (1, 'me', 'pause', 'export e', 'x')",
+    ),
+    ("outbox_pkey", "insert into impact_mirror.outbox (id, receiver, body) values (1, 'alerts', '{}')"),
+    ("outbox_receiver_known", "insert into impact_mirror.outbox (receiver, body) values ('nobody', '{}')"),
+    ("outbox_body_is_an_object", "insert into impact_mirror.outbox (receiver, body) values ('alerts', '[]')"),
+    ("alert_pkey", "insert into impact_mirror.alert (kind, subject, summary, mend) values ('k', 's', 'late', 'wait')"),
     ("export_account_pkey", "insert into impact_mirror.export_account select * from impact_mirror.export_account"),
     ("export_account_paused_says_why", "update impact_mirror.export_account set paused_since = now()"),
     (
