@@ -218,7 +218,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Run => {
             let settings = config::load(cli.config.as_deref())?;
-            telemetry::start(form, "info");
+            let _traces = telemetry::start_traced(form, "info");
             app::run(settings, stop_signal()?).await?;
             Ok(Exit::Done)
         }

@@ -9,7 +9,7 @@ use crate::telemetry::{self, Form};
 
 pub(super) async fn sync(settings: Settings, exports: &[String], form: Form) -> anyhow::Result<Exit> {
     let scope = scope(&settings, exports)?;
-    telemetry::start(form, if form == Form::Json { "info" } else { "warn" });
+    let _traces = telemetry::start_traced(form, if form == Form::Json { "info" } else { "warn" });
     to_the_end(settings, scope, form).await
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
             failpoint::reach("lease-renewed");
             Ok::<_, store::Error>(())
         };
-        let renewed = renewed.instrument(tracing::info_span!("heartbeat")).await;
+        let renewed = renewed.instrument(tracing::debug_span!("heartbeat")).await;
         store::tell(&beat, &renewed);
         if let Err(error) = renewed {
             tracing::warn!(error = %Chain(&error), "cannot renew leases");

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use sqlx::Connection;
+use tracing::Instrument as _;
 
 use super::loading::{Failed, Loading};
 use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
-use super::{Context, archive, narrow, reload, soon};
+use super::{Context, archive, narrow, reload, soon, trace};
 use crate::clock::Clock;
 use crate::column::ColumnKind;
 use crate::config::Export;
@@ -60,7 +61,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     if !may_call(context, job, "download").await? {
         return Ok(());
     }
-    let file = match fetch(context, job).await {
+    let file = match fetch(context, job).instrument(trace::fetch(job)).await {
         Ok(Fetched::File(file)) => file,
         Ok(Fetched::NotReady) => return not_ready(context, job).await,
         Err(failure) => return settle(context, job, failure).await,
@@ -70,7 +71,7 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     let kinds = metadata(context, job, export).await?;
     let kept = archive::keep(context, job, &file).await;
     let loading = Loading { context, job, export, kinds: &kinds, file: &file, kept: &kept, started_at, doubted };
-    let loaded = loading.load().await;
+    let loaded = loading.load().instrument(trace::merge(job)).await;
     match loaded {
         Ok((counts, doubts)) => {
             context.count(job, &file, &counts, started_at);

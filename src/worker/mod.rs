@@ -14,6 +14,7 @@ mod poll;
 mod reload;
 mod submit;
 mod together;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -46,6 +47,7 @@ use crate::store;
 use crate::store::job::{NextDue, Step, Worker};
 use crate::wake::Wakes;
 use ledger::Since;
+use trace::span;
 
 pub use archive::look_after as look_after_archive;
 pub use leases::Leases;
@@ -369,20 +371,6 @@ fn note_no_room(context: &Context, part: &'static str, error: &store::Error) {
             "the database cannot be written, for its disk is full; nothing goes on until there is room"
         );
     }
-}
-
-/// What the lines of a step carry.
-fn span(job: &Job) -> tracing::Span {
-    tracing::info_span!(
-        "step",
-        job.id = job.id.0,
-        job.export = %job.export,
-        job.account = %job.account,
-        job.program = %job.program,
-        job.window = %job.window,
-        job.state = %job.state,
-        job.attempts = job.attempts,
-    )
 }
 
 /// Says where the outcome of a step could not be written.

@@ -51,5 +51,9 @@ mod sandbox;
 mod secure;
 /// The spool: written, checked, swept.
 mod spool;
+/// What an operator reads: status, its reasons, a job's story.
+mod terminal;
+/// Traces, received by a collector.
+mod traces;
 /// Random worlds: whatever happens in them, the tables hold the truth in the end.
 mod worlds;
