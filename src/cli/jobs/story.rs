@@ -104,8 +104,7 @@ fn print_load(story: &Story) {
         line("restated", &words);
     }
     if load.rows_rejected > 0 {
-        let query = format!("select * from impact_mirror.rejected_row where load_id = {}", load.id);
-        line("rejected", &query);
+        line("rejected", &format!("in SQL: select * from impact_mirror.rejected_row where load_id = {}", load.id));
     }
 }
 

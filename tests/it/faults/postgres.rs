@@ -149,13 +149,15 @@ async fn the_daemon_waits_while_postgres_takes_no_more_connections() {
     let stage = server.stage().await;
     working(&stage, "waiting").await;
 
+    // Held from before, for there will be none to be had.
+    let mut looking = stage.scene.pool().acquire().await.unwrap();
     let mut taken = Vec::new();
     let ours = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'impact-mirror'";
     let began = Instant::now();
-    let (mut is_full, mut left) = (false, 1);
+    let (mut is_full, mut left) = (false, 1_i64);
     while !(is_full && left == 0 && began.elapsed() > FAULT) {
         assert!(began.elapsed() < 5 * FAULT, "the daemon keeps {left} connections");
-        left = stage.scene.value::<i64>(ours).await;
+        left = sqlx::query_scalar(ours).fetch_one(&mut *looking).await.unwrap();
         is_full = match PgConnection::connect(server.embedded.url()).await {
             Ok(conn) => {
                 taken.push(conn);
@@ -167,7 +169,7 @@ async fn the_daemon_waits_while_postgres_takes_no_more_connections() {
             }
         };
     }
-    drop(taken);
+    drop((taken, looking));
     assert_soon("no connections left in Postgres", &[recovers(&stage, "too many connections", 6).await]);
 }
 
