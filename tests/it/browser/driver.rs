@@ -102,30 +102,34 @@ impl Browser {
         self.call(Method::POST, "/execute/async", json!({"script": script, "args": []})).await
     }
 
-    async fn element(&self, css: &str) -> String {
-        let found = json!({"using": "css selector", "value": css});
-        let element = self.call(Method::POST, "/element", found).await;
-        element[ELEMENT].as_str().unwrap().to_owned()
+    /// Does something with what is found first. A page that was renewed in between is looked at again, as a person would.
+    async fn with(&self, found: Value, method: Method, what: &str, body: Value) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let element = self.call(Method::POST, "/element", found.clone()).await;
+            let path = format!("/element/{}/{what}", element[ELEMENT].as_str().unwrap());
+            match self.try_call(method.clone(), &path, body.clone()).await {
+                Ok(value) => return value,
+                Err(error) if error["error"] == "stale element reference" && Instant::now() < until => {}
+                Err(error) => panic!("{found}: {error}"),
+            }
+        }
     }
 
     /// Clicks on what a selector finds first.
     pub async fn click(&self, css: &str) {
-        let element = self.element(css).await;
-        self.call(Method::POST, &format!("/element/{element}/click"), json!({})).await;
+        self.with(by_css(css), Method::POST, "click", json!({})).await;
     }
 
     /// Clicks on the link or button that says this.
     pub async fn click_words(&self, words: &str) {
         let found = json!({"using": "xpath", "value": format!("//*[self::a or self::button or self::summary][normalize-space()='{words}']")});
-        let element = self.call(Method::POST, "/element", found).await;
-        let element = element[ELEMENT].as_str().unwrap().to_owned();
-        self.call(Method::POST, &format!("/element/{element}/click"), json!({})).await;
+        self.with(found, Method::POST, "click", json!({})).await;
     }
 
     /// Types into a field.
     pub async fn fill(&self, css: &str, text: &str) {
-        let element = self.element(css).await;
-        self.call(Method::POST, &format!("/element/{element}/value"), json!({"text": text})).await;
+        self.with(by_css(css), Method::POST, "value", json!({"text": text})).await;
     }
 
     /// Presses a key, wherever the focus is.
@@ -137,8 +141,7 @@ impl Browser {
 
     /// What a person reads in what a selector finds first.
     pub async fn text(&self, css: &str) -> String {
-        let element = self.element(css).await;
-        let text = self.call(Method::GET, &format!("/element/{element}/text"), Value::Null).await;
+        let text = self.with(by_css(css), Method::GET, "text", Value::Null).await;
         text.as_str().unwrap().to_owned()
     }
 
@@ -181,6 +184,10 @@ impl Drop for Browser {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.driver.wait();
     }
+}
+
+fn by_css(css: &str) -> Value {
+    json!({"using": "css selector", "value": css})
 }
 
 fn base64(text: &str) -> Vec<u8> {
