@@ -166,19 +166,24 @@ async fn find(
             cross join lateral (
                 select j.id, j.account, j.bucket, j.priority, j.replay_of
                 from impact_mirror.job j
-                join impact_mirror.export_account ea
-                    on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-                join impact_mirror.export e on e.name = j.export and e.ordering_paused_since is null
                 where j.state = 'planned'
                   and j.account = b.account and j.bucket = b.bucket and (j.replay_of is not null) = kind.is_replay
                   and j.run_at <= now()
                   and j.export = any((select $2::text[])::text[])
+                  and exists (
+                      select 1
+                      from impact_mirror.export_account ea
+                      join impact_mirror.export e on e.name = ea.export and e.ordering_paused_since is null
+                      where ea.export = j.export and ea.account = j.account and ea.paused_since is null
+                        -- A limit of windows on trial is tried by one order at a time: several would be lost together.
+                        and (j.replay_of is not null or ea.max_window_days is null or ea.max_window_learned_at is not null
+                             or not exists (
+                                 select 1 from under_way t where t.export = j.export and t.account = j.account))
+                      offset 0)
                   and not exists (
                       select 1 from submitting s
-                      where s.account = j.account and s.bucket = j.bucket and s.program = j.program)
-                  -- A limit of windows on trial is tried by one order at a time: several would be lost together.
-                  and (j.replay_of is not null or ea.max_window_days is null or ea.max_window_learned_at is not null
-                       or not exists (select 1 from under_way t where t.export = j.export and t.account = j.account))
+                      where s.account = j.account and s.bucket = j.bucket and s.program = j.program
+                      offset 0)
                 order by j.priority, j.id
                 limit 1
             ) o

@@ -116,6 +116,9 @@ pub async fn hear(conn: &mut PgConnection, heard: &Heard<'_>, now: Option<DateTi
 }
 
 /// Writes what needs no bucket closed; says whether headers that make no sense are worth a word.
+///
+/// Only what closes a bucket is waited for on disk. The charge itself was, before the call; the rest are corrections that the next
+/// answer brings again, should Postgres break down within that moment.
 async fn write(conn: &mut PgConnection, heard: &Heard<'_>, now: Option<DateTime<Utc>>) -> Result<bool, Error> {
     let (charge, job, order_at) = match heard.paid {
         Paid::Charge(_, id) => (Some(id.0), None, None),
@@ -134,7 +137,9 @@ async fn write(conn: &mut PgConnection, heard: &Heard<'_>, now: Option<DateTime<
         r#"
         select is_doubted as "is_doubted!", moved as "moved!", ahead_seconds
         from impact_mirror.hear_answer(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, make_interval(secs => $10::float8), $11, $12)
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, make_interval(secs => $10::float8), $11, $12),
+            set_config('synchronous_commit',
+                case when $12 = 'throttled' then current_setting('synchronous_commit') else 'off' end, true)
         "#,
         account.as_str(),
         charge,

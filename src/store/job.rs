@@ -184,32 +184,45 @@ impl Step {
 /// Claims the most wanted job that stands before `step`, with no lease or one that has run out.
 ///
 /// The load of a process that froze holds a key-share lock on its job, which must not keep us away from it. Lists come by sub-selects,
-/// so that Postgres keeps one plan for all instead of making one for each claim.
+/// so that Postgres keeps one plan for all instead of making one for each claim. Each state's jobs are read in the order of the index
+/// `job_due` up to the first that fits: `offset 0` keeps Postgres from turning that into joins over all that is unfinished.
+///
+/// The commit is not waited for on disk. A Postgres that breaks down within that moment has forgotten the claim, so our writes under
+/// it are refused and the job is claimed again, as after a lease that ran out; what we write later is on disk after the claim is.
 pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Result<Option<Job>, Error> {
     let claimed = claimed!(
         r#"
         with found as (
             select j.id, j.state, j.lease_holder
-            from impact_mirror.job j
-            join impact_mirror.account a on a.name = j.account and a.paused_since is null
-            join impact_mirror.export_account ea
-                on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-            where j.finished_at is null
-              and j.state = any((select $1::text[])::text[])
-              and j.run_at <= now()
-              and (j.lease_expires_at is null or j.lease_expires_at <= now())
-              and j.account = any((select $2::text[])::text[])
-              and j.export = any((select $3::text[])::text[])
+            from unnest($1::text[]) as s (state)
+            cross join lateral (
+                select j.id, j.state, j.lease_holder, j.priority, j.run_at
+                from impact_mirror.job j
+                where j.finished_at is null
+                  and j.state = s.state
+                  and j.run_at <= now()
+                  and (j.lease_expires_at is null or j.lease_expires_at <= now())
+                  and j.account = any((select $2::text[])::text[])
+                  and j.export = any((select $3::text[])::text[])
+                  and exists (
+                      select 1 from impact_mirror.account a where a.name = j.account and a.paused_since is null offset 0)
+                  and exists (
+                      select 1 from impact_mirror.export_account ea
+                      where ea.export = j.export and ea.account = j.account and ea.paused_since is null
+                      offset 0)
+                order by j.priority, j.run_at
+                limit 1
+                for no key update of j skip locked
+            ) j
             order by j.priority, j.run_at
             limit 1
-            for no key update of j skip locked
         ), claimed as (
             update impact_mirror.job j
             set state = case when found.state = 'ready' then 'loading' else found.state end,
                 attempts = attempts + 1,
                 lease_holder = $4, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $5)
             from found
-            where j.id = found.id
+            where j.id = found.id and set_config('synchronous_commit', 'off', true) is not null
             returning j.*, found.state as old_state, found.lease_holder as old_holder, found.state in ('submitting', 'loading') as is_resumed
         ), event as (
             insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
@@ -321,17 +334,32 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
     let states: Vec<String> = states.iter().map(|state| state.as_str().to_owned()).collect();
     let next = sqlx::query!(
         r#"
-        select extract(epoch from min(greatest(j.run_at, j.lease_expires_at)) - now())::float8 as in_all,
-               extract(epoch from min(greatest(j.run_at, j.lease_expires_at))
-                   filter (where j.state <> 'planned') - now())::float8 as ordered
-        from impact_mirror.job j
-        join impact_mirror.account a on a.name = j.account and a.paused_since is null
-        join impact_mirror.export_account ea
-            on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-        join impact_mirror.export e on e.name = j.export
-        where j.finished_at is null and j.state = any((select $1::text[])::text[]) and j.account = any((select $2::text[])::text[])
-          and (j.state <> 'planned' or (a.ordering_paused_since is null and e.ordering_paused_since is null))
-          and j.export = any(case when j.state in ('submitting', 'waiting') then $4::text[] else $3::text[] end)
+        with ours as materialized (
+            select ea.export, ea.account, a.ordering_paused_since is null and e.ordering_paused_since is null as is_ordered
+            from impact_mirror.export_account ea
+            join impact_mirror.account a on a.name = ea.account and a.paused_since is null
+            join impact_mirror.export e on e.name = ea.export
+            where ea.paused_since is null and ea.account = any((select $2::text[])::text[])
+        ), under_way as (
+            select min(greatest(j.run_at, j.lease_expires_at)) as due_at
+            from impact_mirror.job j
+            join ours o on o.export = j.export and o.account = j.account
+            where j.finished_at is null and j.state = any((select array_remove($1::text[], 'planned'))::text[])
+              and j.export = any(case when j.state in ('submitting', 'waiting') then $4::text[] else $3::text[] end)
+        ), planned as (
+            select min(j.run_at) as due_at
+            from ours o
+            cross join lateral (
+                select j.run_at from impact_mirror.job j
+                where j.state = 'planned' and j.account = o.account and j.export = o.export
+                order by j.run_at
+                limit 1
+            ) j
+            where 'planned' = any($1::text[]) and o.is_ordered and o.export = any((select $3::text[])::text[])
+        )
+        select extract(epoch from least(u.due_at, p.due_at) - now())::float8 as in_all,
+               extract(epoch from u.due_at - now())::float8 as ordered
+        from under_way u, planned p
         "#,
         &states,
         &worker.accounts,
