@@ -3,7 +3,8 @@
 //!
 //! `IMPACT_MIRROR_FAILPOINT=claim-committed` kills the process where it gets there first, `claim-committed:3` at the third
 //! time: by SIGKILL, so that nothing is flushed, dropped or handed back. Of several processes that are told so the first one
-//! dies alone where `IMPACT_MIRROR_FAILPOINT_ONCE` names a file, which it makes. A place is named `…-written` inside a transaction
+//! dies alone where `IMPACT_MIRROR_FAILPOINT_ONCE` names a file, which it makes. With `IMPACT_MIRROR_FAILPOINT_PANICS` the place has
+//! a bug instead: it panics, and the process is left to go on. A place is named `…-written` inside a transaction
 //! that has not committed, and `…-committed` where a write is done and nothing has followed yet.
 
 /// Every place, in the order of a job's life.
@@ -130,10 +131,12 @@ mod armed {
         left: AtomicU32,
         /// Made by the one that dies.
         once: Option<PathBuf>,
+        /// Whether to panic instead.
+        panics: bool,
     }
 
     impl Armed {
-        fn kills_us(&self) -> bool {
+        fn is_its_turn(&self) -> bool {
             self.left.fetch_sub(1, Ordering::Relaxed) == 1
                 && self.once.as_ref().is_none_or(|path| File::create_new(path).is_ok())
         }
@@ -145,14 +148,16 @@ mod armed {
         let nth: u32 = nth.parse().expect("IMPACT_MIRROR_FAILPOINT is a place, or place:N");
         assert!(super::ALL.contains(&place), "IMPACT_MIRROR_FAILPOINT names no place: {place}");
         let once = std::env::var_os("IMPACT_MIRROR_FAILPOINT_ONCE").map(PathBuf::from);
-        Some(Armed { place: place.to_owned(), left: AtomicU32::new(nth), once })
+        let panics = std::env::var_os("IMPACT_MIRROR_FAILPOINT_PANICS").is_some();
+        Some(Armed { place: place.to_owned(), left: AtomicU32::new(nth), once, panics })
     });
 
-    /// Kills the process where the environment says so.
+    /// Kills the process where the environment says so, or panics.
     pub fn reach(place: &str) {
         debug_assert!(super::ALL.contains(&place), "{place} is not in the list");
         let Some(armed) = &*ARMED else { return };
-        if armed.place == place && armed.kills_us() {
+        if armed.place == place && armed.is_its_turn() {
+            assert!(!armed.panics, "a bug at {place}");
             eprintln!("dying at {place}");
             kill(Pid::this(), Signal::SIGKILL).expect("a process may kill itself");
             loop {

@@ -3,6 +3,7 @@
 
 mod course;
 mod matrix;
+mod panicked;
 mod places;
 mod storm;
 

@@ -27,7 +27,7 @@ const FOR_EVER: FaultKind = FaultKind::Stall(120.0);
 const QUICK: Duration = Duration::from_millis(40);
 
 /// One export, and so one job.
-async fn actions_alone(job_duration: Duration) -> Scene {
+pub(crate) async fn actions_alone(job_duration: Duration) -> Scene {
     Scene::with(still(job_duration), Wishes { exports: &[Mirrored::Actions], ..Wishes::default() }).await
 }
 
