@@ -22,6 +22,18 @@ struct Size {
     clicks_per_day: u32,
 }
 
+/// How many workers each pool has.
+#[derive(Clone, Copy)]
+struct Workers {
+    submit: u32,
+    poll: u32,
+    load: u32,
+}
+
+/// Those of a configuration that says nothing of them.
+const DEFAULT: Workers = Workers { submit: 2, poll: 4, load: 2 };
+const FOUR: Workers = Workers { submit: 4, poll: 4, load: 4 };
+
 /// The common case.
 const SMALL_WINDOWS: Size = Size { accounts: 1, programs: 10, days: 30, clicks_per_day: 1000 };
 
@@ -30,15 +42,17 @@ const LIFE_CYCLES: Size = Size { accounts: 40, programs: 10, days: 10, clicks_pe
 
 /// Measures and prints.
 pub async fn measure(server: &str, big_mb: u64) {
-    small_windows(server).await;
+    for workers in [DEFAULT, FOUR] {
+        small_windows(server, workers).await;
+    }
     life_cycles(server).await;
     for megabytes in [100, big_mb] {
         large_file(server, megabytes).await;
     }
 }
 
-async fn small_windows(server: &str) {
-    let mut bench = Bench::new(server, &SMALL_WINDOWS).await;
+async fn small_windows(server: &str, workers: Workers) {
+    let mut bench = Bench::new(server, &SMALL_WINDOWS, workers).await;
     let peak_kb = bench.run(&["sync"]).await;
     let (windows, median_ms, slow_ms): (i64, f64, f64) = sqlx::query_as(
         "select count(*), 1000 * percentile_cont(0.5) within group (order by seconds), \
@@ -49,8 +63,9 @@ async fn small_windows(server: &str) {
     .await
     .unwrap();
     println!(
-        "{windows} windows of 1,000 rows, {WORKERS} workers a pool: from ready to committed {median_ms:.0} ms (median), \
+        "{windows} windows of 1,000 rows, {} loaded at once: from ready to committed {median_ms:.0} ms (median), \
          {slow_ms:.0} ms (95 %), {:.0} a second; peak memory {:.1} MB",
+        workers.load,
         bench.jobs_per_second().await,
         mb(peak_kb),
     );
@@ -58,10 +73,10 @@ async fn small_windows(server: &str) {
 }
 
 async fn life_cycles(server: &str) {
-    let mut bench = Bench::new(server, &LIFE_CYCLES).await;
+    let mut bench = Bench::new(server, &LIFE_CYCLES, FOUR).await;
     bench.run(&["sync"]).await;
     println!(
-        "jobs of {} accounts with next to no rows, {WORKERS} workers a pool: {:.0} whole life cycles a second",
+        "jobs of {} accounts with next to no rows, four workers a pool: {:.0} whole life cycles a second",
         LIFE_CYCLES.accounts,
         bench.jobs_per_second().await,
     );
@@ -70,7 +85,7 @@ async fn life_cycles(server: &str) {
 
 async fn large_file(server: &str, megabytes: u64) {
     let rows = u32::try_from((megabytes << 20) / CLICK_BYTES).unwrap();
-    let mut bench = Bench::new(server, &Size { accounts: 1, programs: 1, days: 1, clicks_per_day: rows }).await;
+    let mut bench = Bench::new(server, &Size { accounts: 1, programs: 1, days: 1, clicks_per_day: rows }, FOUR).await;
     let peak_kb = bench.run(&["sync"]).await;
     let load = "select file_bytes, extract(epoch from committed_at - started_at)::float8 from impact_mirror.load order by id desc";
     let (bytes, seconds): (i64, f64) = sqlx::query_as(load).fetch_one(&mut bench.conn).await.unwrap();
@@ -111,12 +126,10 @@ struct Bench {
     config: PathBuf,
 }
 
-const WORKERS: u32 = 4;
-
 const DATABASE: &str = "impact_mirror_bench_daemon";
 
 impl Bench {
-    async fn new(server: &str, size: &Size) -> Self {
+    async fn new(server: &str, size: &Size, workers: Workers) -> Self {
         let programs: Vec<_> = (0..size.programs).map(|number| (1000 + number, format!("Program {number}"))).collect();
         let accounts = (0..size.accounts).map(|number| Account {
             programs: programs.clone(),
@@ -147,7 +160,7 @@ impl Bench {
         url.set_path(DATABASE);
         let dir = tempfile::tempdir().unwrap();
         let since = day - Days::new(size.days - 1);
-        let config = write_config(url.as_str(), &sandbox.base_url(), since, size.accounts, dir.path());
+        let config = write_config(url.as_str(), &sandbox.base_url(), since, size.accounts, workers, dir.path());
         let conn = PgConnection::connect(url.as_str()).await.unwrap();
         Self { server: server.to_owned(), sandbox, conn, day, dir, config }
     }
@@ -200,17 +213,25 @@ fn sid(account: u64) -> String {
     format!("IRsandboxBrand{account:04}")
 }
 
-fn write_config(database: &str, base_url: &str, since: NaiveDate, accounts: u64, dir: &Path) -> PathBuf {
+fn write_config(
+    database: &str,
+    base_url: &str,
+    since: NaiveDate,
+    accounts: u64,
+    workers: Workers,
+    dir: &Path,
+) -> PathBuf {
     let state = dir.display();
+    let Workers { submit, poll, load } = workers;
     let mut text = format!(
         r#"
         state_dir = "{state}"
         [database]
         url = "{database}"
         [workers]
-        submit = {WORKERS}
-        poll = {WORKERS}
-        load = {WORKERS}
+        submit = {submit}
+        poll = {poll}
+        load = {load}
         poll_min = "200ms"
         [exports.clicks]
         accounts = "all"

@@ -7,10 +7,8 @@ use super::{QUICK, assert_done_once, assert_paid};
 
 /// Starts a daemon that has a bug at a place, once.
 fn run_with_bug(scene: &mut Scene, place: &str) -> Process {
-    scene.env = vec![
-        ("IMPACT_MIRROR_FAILPOINT", place.to_owned()),
-        ("IMPACT_MIRROR_FAILPOINT_PANICS", "yes".to_owned()),
-    ];
+    scene.env =
+        vec![("IMPACT_MIRROR_FAILPOINT", place.to_owned()), ("IMPACT_MIRROR_FAILPOINT_PANICS", "yes".to_owned())];
     let daemon = scene.run();
     scene.env.clear();
     daemon
