@@ -3,6 +3,7 @@
 mod accounts;
 mod catalogue;
 mod changes;
+mod difference;
 mod doubts;
 mod duration;
 mod environment;
@@ -16,8 +17,9 @@ mod sections;
 mod settings;
 
 pub use catalogue::{Catalogue, Certainty, Entry, KnownColumn, catalogue};
+pub use difference::{Difference, Keys};
 pub use environment::Environment;
-pub use load::{Error, check, check_with, load, load_with};
+pub use load::{Error, check, check_with, load, load_with, place};
 pub use reader::Problem;
 pub use settings::*;
 
