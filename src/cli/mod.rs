@@ -217,9 +217,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let quiet = || telemetry::start(form, "warn");
     match cli.command {
         Command::Run => {
-            let settings = config::load(cli.config.as_deref())?;
+            let (settings, file) = app::ConfigFile::load(cli.config.as_deref())?;
             let _traces = telemetry::start_traced(form, "info");
-            app::run(settings, stop_signal()?).await?;
+            app::run(settings, Some(file), stop_signal()?).await?;
             Ok(Exit::Done)
         }
         Command::Sync { exports } => {
