@@ -10,7 +10,7 @@ use crate::config::{self, Keys, Settings};
 /// How often it is looked for a change. A change counts once it was seen twice in a row: a file may be half written.
 const LOOK: Duration = Duration::from_secs(5);
 /// When a configuration that is good, but could not be applied, is tried again.
-const AGAIN: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// The file of a running daemon's configuration.
 #[derive(Debug)]
