@@ -89,7 +89,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The daemon: keeps the mirror fresh until SIGTERM or Ctrl-C; a second signal stops at once
+    /// The daemon: keeps the mirror fresh until SIGTERM or Ctrl-C, a second one stops at once; SIGHUP reloads the configuration
     Run,
     /// Do what is due now, to the end, then exit: for cron users and for a first try
     Sync {
