@@ -62,7 +62,7 @@ impl ConfigFile {
             let why = match (was_told, self.try_again, is_news) {
                 (true, _, _) => "SIGHUP",
                 (false, true, _) => "another try",
-                (false, false, true) => "its file has changed",
+                (false, false, true) => "a file has changed",
                 (false, false, false) => continue,
             };
             self.tried = now;

@@ -372,7 +372,8 @@ mod tests {
         let old = settings(BASE, "t");
         assert_eq!(between(&old, &settings(&format!("# a comment\n{BASE}"), "t")), Vec::<String>::new());
         let changed = BASE.replace("clicks = true", "clicks = true\nschedule = \"0 0 4 * * *\"");
-        let new = settings(&format!("{changed}[workers]\nload = 3\nlease = \"90s\"\n[accounts.a.quota]\nshare = 0.5\n"), "t");
+        let new =
+            settings(&format!("{changed}[workers]\nload = 3\nlease = \"90s\"\n[accounts.a.quota]\nshare = 0.5\n"), "t");
         let expected = [
             "accounts.a.quota.share: 1 -> 0.5",
             "exports.e.schedule: 0 */15 * * * * -> 0 0 4 * * *",

@@ -66,7 +66,9 @@ impl Readings {
     /// What is not as the file says, in short.
     pub fn words(&self) -> Option<String> {
         if self.refusal.is_some() {
-            return Some("the configuration is the one from before, for its file is refused; see the log".to_owned());
+            return Some(
+                "the configuration is the one from before, for the new one was refused; see the log".to_owned(),
+            );
         }
         let keys = self.for_restart.join(", ");
         (!keys.is_empty()).then(|| format!("a restart is needed for the new {keys}"))

@@ -116,7 +116,9 @@ async fn a_bad_file_changes_nothing_and_is_said() {
     });
     reload(&daemon, REFUSED).await;
     let log = daemon.log();
-    for words in ["exports.actions.schedul", "did you mean `schedule`?", "workers.lease holds \"soon\"", "impact-mirror check"] {
+    for words in
+        ["exports.actions.schedul", "did you mean `schedule`?", "workers.lease holds \"soon\"", "impact-mirror check"]
+    {
         assert!(log.contains(words), "{words}: {log}");
     }
     assert_eq!(log.matches("ERROR").count(), 1, "{log}");
@@ -150,8 +152,10 @@ async fn changed_settings_are_in_force() {
     let ticked: String = scene.value("select last_tick_at::text from impact_mirror.export_account").await;
     set_workers(&scene, 5);
     scene.edit_config(|text| {
-        text.replace("schedule = \"0 0 0 1 1 *\"", "schedule = \"* * * * * *\"\nrefresh = [{ age = \"35d\", every = \"2h\" }]")
-            + "[accounts.acme.quota]\nshare = 0.5\n"
+        text.replace(
+            "schedule = \"0 0 0 1 1 *\"",
+            "schedule = \"* * * * * *\"\nrefresh = [{ age = \"35d\", every = \"2h\" }]",
+        ) + "[accounts.acme.quota]\nshare = 0.5\n"
     });
     reload(&daemon, RELOADED).await;
     for change in [
@@ -163,8 +167,9 @@ async fn changed_settings_are_in_force() {
         assert!(daemon.log().contains(change), "{change}: {}", daemon.log());
     }
     assert!((metric(&url, "impact_mirror_pool_connections{state=\"max\"}").await - 16.0).abs() < 0.5);
-    let limit: i32 =
-        scene.value("select \"limit\" from impact_mirror.bucket where bucket = 'report_export' and account = 'acme'").await;
+    let limit: i32 = scene
+        .value("select \"limit\" from impact_mirror.bucket where bucket = 'report_export' and account = 'acme'")
+        .await;
     assert_eq!(limit, 50);
     scene
         .until("(select bool_and(next_refresh_at - as_of = interval '2 hours') from impact_mirror.cell where complete)")
@@ -206,7 +211,8 @@ async fn a_key_that_needs_a_restart_is_named_and_the_rest_is_applied() {
     let as_it_was = std::fs::read_to_string(config).unwrap();
     set_workers(&scene, 3);
     scene.edit_config(|text| {
-        text.replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:1\"").replace("postgres://", "postgres://secret@")
+        text.replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:1\"")
+            .replace("postgres://", "postgres://secret@")
     });
     reload(&daemon, RELOADED).await;
     let log = daemon.log();
