@@ -117,9 +117,9 @@ impl Database {
     }
 
     /// The same database with these connections, and those it had.
-    pub(super) fn with_pool(self, pool: PgPool) -> (Self, Option<PgPool>) {
+    pub(super) fn with_pool(self, pool: PgPool) -> (Self, PgPool) {
         let Self { pool: left, embedded } = self;
-        (Self { pool, embedded }, Some(left))
+        (Self { pool, embedded }, left)
     }
 
     /// Its connections.

@@ -80,7 +80,7 @@ impl Running<'_> {
             Err(Failed { outcome, why: reason }) => {
                 let reason = in_one_line(&reason);
                 tracing::error!(
-                    error = reason,
+                    error = %reason,
                     "the configuration was not reloaded ({why}) and the one from before stays in force; `impact-mirror check` \
                      tries a file beforehand"
                 );
@@ -156,7 +156,10 @@ impl Running<'_> {
             Err(error) => (before, Err(Failed::postponed(&error))),
         };
         let (database, left) = match pool {
-            Some(pool) if changed.is_ok() => database.with_pool(pool),
+            Some(pool) if changed.is_ok() => {
+                let (database, left) = database.with_pool(pool);
+                (database, Some(left))
+            }
             Some(_) | None => (database, None),
         };
         let engine = Engine::succeed(parts, database.pool(), &context);
