@@ -9,6 +9,7 @@ mod duration;
 mod environment;
 mod exports;
 mod keep;
+mod keys;
 mod load;
 mod reader;
 mod receivers;
@@ -17,8 +18,9 @@ mod sections;
 mod settings;
 
 pub use catalogue::{Catalogue, Certainty, Entry, KnownColumn, catalogue};
-pub use difference::{Difference, Keys};
+pub use difference::Difference;
 pub use environment::Environment;
+pub use keys::Keys;
 pub use load::{Error, check, check_with, load, load_with, place};
 pub use reader::Problem;
 pub use settings::*;
