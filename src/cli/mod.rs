@@ -32,6 +32,7 @@ mod status;
 mod sync;
 mod table;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -218,6 +219,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Run => {
             let (settings, file) = app::ConfigFile::load(cli.config.as_deref())?;
+            end_with_terminal()?;
             let _traces = telemetry::start_traced(form, "info");
             app::run(settings, Some(file), stop_signal()?).await?;
             Ok(Exit::Done)
@@ -344,6 +346,23 @@ fn actor() -> String {
     let uid = nix::unistd::geteuid();
     let user = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("user {uid}"), |user| user.name);
     format!("cli: {user}")
+}
+
+/// Ends the process at once when the terminal that it was started on is gone, which SIGHUP tells too: nobody would read its log any
+/// more, and nobody asked for a daemon.
+fn end_with_terminal() -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if !std::io::stdin().is_terminal() {
+                std::process::exit(i32::from(Exit::Failed as u8));
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Cancelled by SIGTERM or SIGINT; a second signal ends the process at once.
