@@ -73,6 +73,8 @@ pub const CLASS: &str = "class";
 pub const PART: &str = "part";
 /// A receiver of messages: alerts or downstream.
 pub const RECEIVER: &str = "receiver";
+/// What came of a reload: applied or refused.
+pub const RESULT: &str = "result";
 /// The version of the program.
 pub const VERSION: &str = "version";
 
@@ -95,6 +97,15 @@ metrics! {
         "Loops of the engine that do not go round as they should; /healthz names them.");
     ENGINE_ROUNDS: counter("impact_mirror_engine_rounds_total", [PART],
         "How often the loops of each part of the engine have gone round.");
+
+    CONFIG_RELOADS: counter("impact_mirror_config_reloads_total", [RESULT],
+        "How often the configuration was read anew while running, and what came of it.");
+    CONFIG_SUCCESSFUL: gauge("impact_mirror_config_last_reload_successful", [],
+        "0 where the configuration was read anew and refused, so that the one from before is in force.");
+    CONFIG_READ_AT: gauge("impact_mirror_config_last_reload_success_timestamp_seconds", [],
+        "When the configuration in force was read, at the start or by a reload, in seconds since 1970.");
+    CONFIG_FOR_RESTART: gauge("impact_mirror_config_restart_keys", [],
+        "Keys of the configuration that were changed and wait for a restart.");
 
     EXPORT_AGE: gauge("impact_mirror_export_age_seconds", [EXPORT],
         "How long ago the newest complete days were ordered, of the program furthest behind; missing where one has none.");

@@ -17,6 +17,8 @@ const FAILING: u32 = 4;
 #[derive(Debug)]
 pub struct Pulse {
     slack: Duration,
+    /// The rounds of the engines before, of the same process.
+    before: BTreeMap<&'static str, u64>,
     loops: Mutex<Vec<Loop>>,
     no_room: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -47,7 +49,12 @@ impl Default for Pulse {
 impl Pulse {
     /// An engine whose processes are given up after `lease` without a word is held to that, where it is short.
     pub fn new(lease: Duration) -> Self {
-        Self { slack: lease.min(SLACK), loops: Mutex::default(), no_room: Mutex::default() }
+        Self { slack: lease.min(SLACK), before: BTreeMap::new(), loops: Mutex::default(), no_room: Mutex::default() }
+    }
+
+    /// The same for an engine that takes the place of another, whose rounds go on being counted.
+    pub fn following(before: &Self, lease: Duration) -> Self {
+        Self { before: before.rounds(), ..Self::new(lease) }
     }
 
     /// A loop of `part`, which several may share, begins.
@@ -88,7 +95,7 @@ impl Pulse {
 
     /// How often the loops of each part have gone round.
     pub fn rounds(&self) -> BTreeMap<&'static str, u64> {
-        let mut rounds = BTreeMap::new();
+        let mut rounds = self.before.clone();
         for one in self.loops().iter() {
             *rounds.entry(one.part).or_default() += one.rounds;
         }
@@ -278,5 +285,8 @@ mod tests {
             beat.pause(Duration::ZERO);
         }
         assert_eq!(pulse.rounds(), BTreeMap::from([("load", 2), ("poll", 1)]));
+        let next = Arc::new(Pulse::following(&pulse, Duration::from_secs(2)));
+        next.begin("load").round(Duration::ZERO);
+        assert_eq!(next.rounds(), BTreeMap::from([("load", 3), ("poll", 1)]));
     }
 }

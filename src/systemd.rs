@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
+
 /// How often it is told how things go, where it asks for no sign of life.
 const NEWS: Duration = Duration::from_secs(20);
 
@@ -49,6 +51,19 @@ impl Manager {
     /// The work has begun.
     pub fn ready(&self) {
         self.tell("READY=1\nSTATUS=running");
+    }
+
+    /// The configuration is read anew, and applied where it is good.
+    pub fn reloading(&self) {
+        // What it says is of no use to a manager that does not know when this began, by the clock that never jumps.
+        let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else { return };
+        let since_boot = Duration::from(now).as_micros();
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={since_boot}\nSTATUS=reloading the configuration"));
+    }
+
+    /// The work goes on, with the new configuration or the one from before.
+    pub fn reloaded(&self, status: &str) {
+        self.tell(&format!("READY=1\nSTATUS={}", line(status)));
     }
 
     /// The work goes on.

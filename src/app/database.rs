@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::SecretString;
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{DatabaseUrl, Settings};
@@ -51,8 +52,7 @@ impl Database {
             (DatabaseUrl::Embedded, None) => unreachable!("it was started a moment ago"),
         };
         let options = store::connect_options(&url)?;
-        let workers = &settings.workers;
-        let connections = u32::try_from(workers.submit + workers.poll + workers.load + 5).unwrap_or(u32::MAX);
+        let connections = connections(settings);
 
         let mut attempts = 0;
         let began = tokio::time::Instant::now();
@@ -106,6 +106,22 @@ impl Database {
         }
     }
 
+    /// Other connections to the same database, where `settings` need another number of them.
+    pub(super) async fn resized(&self, settings: &Settings) -> anyhow::Result<Option<PgPool>> {
+        let connections = connections(settings);
+        if connections == self.pool.options().get_max_connections() {
+            return Ok(None);
+        }
+        let options = PgConnectOptions::clone(&self.pool.connect_options());
+        Ok(Some(store::connect(options, connections).await?))
+    }
+
+    /// The same database with these connections, and those it had.
+    pub(super) fn with_pool(self, pool: PgPool) -> (Self, PgPool) {
+        let Self { pool: left, embedded } = self;
+        (Self { pool, embedded }, left)
+    }
+
     /// Its connections.
     pub fn pool(&self) -> &PgPool {
         &self.pool
@@ -127,13 +143,24 @@ impl Database {
 
     /// Closes the connections, and stops the cluster where it is ours alone.
     pub async fn close(self) -> anyhow::Result<()> {
-        // A connection may wait inside Postgres for something that never comes.
-        if tokio::time::timeout(CLOSING, self.pool.close()).await.is_err() {
-            tracing::warn!("connections to Postgres are still busy; leaving them behind");
-        }
+        close(&self.pool).await;
         if let Some(embedded) = self.embedded {
             embedded.stop().await?;
         }
         Ok(())
     }
+}
+
+/// Closes connections, as far as they are not busy.
+pub(super) async fn close(pool: &PgPool) {
+    // A connection may wait inside Postgres for something that never comes.
+    if tokio::time::timeout(CLOSING, pool.close()).await.is_err() {
+        tracing::warn!("connections to Postgres are still busy; leaving them behind");
+    }
+}
+
+/// How many connections the workers and all else need.
+fn connections(settings: &Settings) -> u32 {
+    let workers = &settings.workers;
+    u32::try_from(workers.submit + workers.poll + workers.load + 5).unwrap_or(u32::MAX)
 }

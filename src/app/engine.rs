@@ -1,6 +1,5 @@
 //! The engine: clients, spool, workers, planner and schedules, wired to one database. `run` and `sync` share it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,22 +7,17 @@ use anyhow::Context as _;
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
-use super::{Database, alerts, housekeeping, retention, tell};
-use crate::account::AccountName;
-use crate::archive::Archive;
-use crate::clock::DatabaseClock;
-use crate::config::{Export, Settings};
+use super::parts::{Parts, holder};
+use super::{Database, alerts, housekeeping, tell};
+use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
 use crate::failpoint;
-use crate::impact;
 use crate::metrics::tally::Tally;
 use crate::pulse::Pulse;
 use crate::scheduler::{self, Cron, Planner};
-use crate::spool::Spool;
 use crate::store;
 use crate::wake::Wakes;
-use crate::webhook::Webhook;
 use crate::worker::{self, Context, Stop};
 
 /// Which exports an engine works on.
@@ -59,10 +53,10 @@ pub fn planner(pool: &PgPool, settings: &Settings, scope: Scope) -> Planner {
 /// A running engine.
 #[derive(Debug)]
 pub struct Engine {
+    parts: Parts,
     context: Arc<Context>,
     planner: Planner,
     crons: Vec<Cron>,
-    webhooks: Vec<Webhook>,
     tasks: TaskTracker,
     stop: Stop,
 }
@@ -71,28 +65,49 @@ impl Engine {
     /// Builds everything, writes the configuration into the database, finds the programs, and starts the workers.
     pub async fn start(settings: Settings, database: &Database, scope: Scope) -> anyhow::Result<Self> {
         let exports = scope.exports(&settings);
-        let context = context(settings, database, &exports).await?;
+        let (parts, context) = build(settings, database, exports).await?;
+        housekeeping::probe_paused(&context).await;
+        housekeeping::discover_programs(&context).await;
+        Ok(Self::of(parts, context))
+    }
+
+    /// One that goes on where the one before was stopped: with a configuration that the database has, and counts that go on.
+    pub(super) fn succeed(parts: Parts, pool: &PgPool, before: &Context) -> Self {
+        let pulse = Pulse::following(&before.pulse, parts.settings.workers.lease);
+        let context = parts.context(pool, pulse, Arc::clone(&before.tally));
+        Self::of(parts, context)
+    }
+
+    fn of(parts: Parts, context: Arc<Context>) -> Self {
         let planner = Planner {
             pool: context.pool.clone(),
             settings: Arc::clone(&context.settings),
-            exports: exports.clone(),
+            exports: parts.exports.clone(),
             holder: context.worker.holder.clone(),
             wakes: Arc::clone(&context.wakes),
             pulse: Arc::clone(&context.pulse),
         };
-        housekeeping::probe_paused(&context).await;
-        housekeeping::discover_programs(&context).await;
-
-        let engine = Self {
-            crons: crons(&context.settings, &exports),
-            webhooks: webhooks(&context.settings)?,
-            context,
-            planner,
-            tasks: TaskTracker::new(),
-            stop: Stop::default(),
-        };
+        let crons = crons(&context.settings, &parts.exports);
+        let engine = Self { parts, context, planner, crons, tasks: TaskTracker::new(), stop: Stop::default() };
         worker::start(&engine.context, &engine.tasks, &engine.stop);
-        Ok(engine)
+        engine
+    }
+
+    /// Tries paused accounts and looks for programs, as a start does, while the work goes on already.
+    pub(super) fn look_around(&self) {
+        let (context, gently) = (Arc::clone(&self.context), self.stop.gently.clone());
+        self.tasks.spawn(async move {
+            let looked = async {
+                housekeeping::probe_paused(&context).await;
+                housekeeping::discover_programs(&context).await;
+                context.wakes.all();
+            };
+            tokio::select! {
+                biased;
+                () = gently.cancelled() => {}
+                () = looked => {}
+            }
+        });
     }
 
     /// Goes on by itself from here: catches up on missed ticks, plans, keeps to the schedules, listens to commands and
@@ -122,7 +137,7 @@ impl Engine {
         if let Some(alerts) = &context.settings.alerts {
             tasks.spawn(alerts::watch(Arc::clone(context), alerts.clone(), gently.clone()));
         }
-        for webhook in &self.webhooks {
+        for webhook in &self.parts.webhooks {
             tasks.spawn(tell::send(Arc::clone(context), webhook.clone(), gently.clone()));
         }
     }
@@ -135,12 +150,22 @@ impl Engine {
         {
             tracing::warn!(error = %Chain(&error), "cannot look for what to alert on; the next sync or run does it");
         }
-        tell::once(pool, &self.webhooks).await;
+        tell::once(pool, &self.parts.webhooks).await;
     }
 
     /// What the steps run with.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
+    }
+
+    /// Takes settings that differ in nothing that it works with.
+    pub(super) fn adopt(&mut self, settings: Settings) {
+        self.parts.settings = Arc::new(settings);
+    }
+
+    /// What it was built from.
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// Whether its loops go round.
@@ -185,48 +210,26 @@ pub(super) async fn context(
     database: &Database,
     exports: &[ExportName],
 ) -> anyhow::Result<Arc<Context>> {
-    let pool = database.pool().clone();
-    let clients = clients(&settings)?;
-    let archive = settings.archive.as_ref().map(|archive| Archive::open(&archive.url)).transpose()?;
-    let spool = Spool::open(&settings.spool_dir)?;
-    let late = match &archive {
+    Ok(build(settings, database, exports.to_vec()).await?.1)
+}
+
+async fn build(
+    settings: Settings,
+    database: &Database,
+    exports: Vec<ExportName>,
+) -> anyhow::Result<(Parts, Arc<Context>)> {
+    let pool = database.pool();
+    let parts = Parts::new(settings, exports)?;
+    let late = match &parts.archive {
         Some(_) => store::archive::late_jobs(&mut *pool.acquire().await?).await?,
         None => Vec::new(),
     };
-    spool.sweep(|job| late.contains(&job));
-    let worker = store::job::Worker {
-        holder: holder(),
-        lease: settings.workers.lease,
-        accounts: settings.accounts.keys().map(|name| name.as_str().to_owned()).collect(),
-        exports: exports.iter().map(|name| name.as_str().to_owned()).collect(),
-        followed: with_neighbours(&settings, exports),
-        turns: store::claim::Turns::default(),
-    };
-    write_configuration(&pool, &settings).await?;
-    check_partitions(&pool, &settings, exports).await?;
-    let pulse = Arc::new(Pulse::new(settings.workers.lease));
-    Ok(Arc::new(Context {
-        pool,
-        settings: Arc::new(settings),
-        clients,
-        worker,
-        spool,
-        archive,
-        wakes: Arc::new(Wakes::default()),
-        pulse,
-        tally: Arc::default(),
-        leases: worker::Leases::default(),
-        metadata: worker::MetaData::default(),
-        clock: DatabaseClock::default(),
-    }))
-}
-
-/// Exports, and all others that share an account with one of them.
-fn with_neighbours(settings: &Settings, exports: &[ExportName]) -> Vec<String> {
-    let accounts: BTreeSet<&AccountName> =
-        exports.iter().filter_map(|name| settings.exports.get(name)).flat_map(|export| &export.accounts).collect();
-    let shares = |export: &&Export| export.accounts.iter().any(|account| accounts.contains(account));
-    settings.exports.values().filter(shares).map(|export| export.name.as_str().to_owned()).collect()
+    parts.spool.sweep(|job| late.contains(&job));
+    write_configuration(pool, &parts.settings).await?;
+    parts.check_partitions(pool).await?;
+    let pulse = Pulse::new(parts.settings.workers.lease);
+    let context = parts.context(pool, pulse, Arc::default());
+    Ok((parts, context))
 }
 
 /// Writes accounts, exports and feeds, for this engine and for the views.
@@ -235,33 +238,6 @@ pub async fn write_configuration(pool: &PgPool, settings: &Settings) -> anyhow::
     store::configured::sync(&mut conn, settings).await?;
     failpoint::reach("configuration-committed");
     Ok(())
-}
-
-async fn check_partitions(pool: &PgPool, settings: &Settings, exports: &[ExportName]) -> anyhow::Result<()> {
-    let mut conn = pool.acquire().await.context("no connection to the database")?;
-    for export in exports.iter().filter_map(|name| settings.exports.get(name)) {
-        retention::check(&mut conn, settings, export).await?;
-    }
-    Ok(())
-}
-
-fn clients(settings: &Settings) -> anyhow::Result<BTreeMap<AccountName, impact::Client>> {
-    settings
-        .accounts
-        .values()
-        .map(|account| {
-            let client = impact::Client::new(account).with_context(|| format!("account {}", account.name))?;
-            Ok((account.name.clone(), client))
-        })
-        .collect()
-}
-
-/// Those who are told something.
-fn webhooks(settings: &Settings) -> anyhow::Result<Vec<Webhook>> {
-    let alerts = settings.alerts.as_ref().map(|alerts| Webhook::new("alerts", &alerts.receiver));
-    let downstream = settings.downstream.as_ref().map(|receiver| Webhook::new("downstream", receiver));
-    let webhooks: Result<Vec<_>, _> = alerts.into_iter().chain(downstream).collect();
-    Ok(webhooks?)
 }
 
 /// The schedules of `exports`, one for each account.
@@ -278,12 +254,4 @@ pub fn crons(settings: &Settings, exports: &[ExportName]) -> Vec<Cron> {
             })
         })
         .collect()
-}
-
-/// Host, process and a few random letters: unique, and a person knows where to look.
-fn holder() -> String {
-    let host =
-        nix::unistd::gethostname().map_or_else(|_| "host".to_owned(), |name| name.to_string_lossy().into_owned());
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    format!("{host}-{}-{}", std::process::id(), &random[..6])
 }

@@ -6,7 +6,10 @@ mod database;
 mod engine;
 pub mod explain;
 mod housekeeping;
+mod parts;
+mod reconfigure;
 mod reload;
+mod reread;
 pub mod retention;
 mod supervision;
 mod sync;
@@ -21,10 +24,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::http;
 use crate::systemd::Manager;
+use reconfigure::{Outcome, Running};
 
 pub use database::{Database, Patience};
 pub use engine::{Engine, Scope, planner, write_configuration};
 pub use reload::{ReloadProgress, ReloadReport, ReloadRequest, reload};
+pub use reread::ConfigFile;
 pub use sync::{SyncEnd, SyncReport, sync};
 
 /// What the start of an engine takes at most: the configuration is written down, and impact.com is asked for programs.
@@ -32,8 +37,9 @@ const START: Duration = Duration::from_mins(10);
 /// How long a stop waits for steps under way before it hands them back.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The daemon: runs until `stop` is cancelled, then brings steps under way to their end or hands them back.
-pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+/// The daemon: runs until `stop` is cancelled, then brings steps under way to their end or hands them back. Where it has a file, it
+/// reads its configuration anew when that is wanted.
+pub async fn run(settings: Settings, file: Option<ConfigFile>, stop: CancellationToken) -> anyhow::Result<()> {
     for warning in settings.not_yet() {
         tracing::warn!("{warning}");
     }
@@ -49,24 +55,19 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     let (manager, health) = (Manager::of_this_process(), server.health());
     tokio::select! {
         biased;
-        ended = serve(settings, server, &manager, stop) => ended,
+        ended = serve(settings, file, server, &manager, stop) => ended,
         () = supervision::watch(&manager, &health) => unreachable!("it watches for ever"),
     }
 }
 
 async fn serve(
     settings: Settings,
+    mut file: Option<ConfigFile>,
     server: http::Server,
     manager: &Manager,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    if let Some(secret) = &settings.http.postback_secret {
-        server.take_postbacks(secret.clone());
-    }
-    if let Some(token) = &settings.http.token {
-        server.take_actions(token.clone());
-    }
-    server.also_known_as(settings.http.hosts.clone());
+    server.heed(&settings.http);
     tracing::info!("status page: {}", server.url());
     let Some(database) = Database::open(&settings, Patience::Endless(stop.clone())).await? else {
         server.stop().await;
@@ -85,7 +86,20 @@ async fn serve(
     server.attach(database.pool().clone(), Arc::clone(engine.pulse()));
     manager.ready();
     tracing::info!("running; stop with SIGTERM or Ctrl-C");
-    stop.cancelled().await;
+    let mut running = Running { server: &server, manager, database, engine };
+    loop {
+        let reading = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            reading = next_reading(file.as_mut(), running.settings()) => reading,
+        };
+        let outcome;
+        (running, outcome) = running.reload(reading, &stop).await;
+        if let (Outcome::Postponed, Some(file)) = (outcome, &mut file) {
+            file.try_again();
+        }
+    }
+    let Running { database, engine, .. } = running;
     manager.stopping();
     tracing::info!("stopping: no new work; waiting for what is under way");
     engine.stop(GRACE).await;
@@ -93,4 +107,12 @@ async fn serve(
     database.close().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What is read when the configuration is to be reloaded; never where there is no file.
+async fn next_reading(file: Option<&mut ConfigFile>, running: &Settings) -> reread::Reading {
+    match file {
+        Some(file) => file.next(running).await,
+        None => std::future::pending().await,
+    }
 }

@@ -32,6 +32,7 @@ mod status;
 mod sync;
 mod table;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -89,7 +90,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The daemon: keeps the mirror fresh until SIGTERM or Ctrl-C; a second signal stops at once
+    /// The daemon: keeps the mirror fresh until SIGTERM or Ctrl-C, a second one stops at once; SIGHUP reloads the configuration
     Run,
     /// Do what is due now, to the end, then exit: for cron users and for a first try
     Sync {
@@ -217,9 +218,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let quiet = || telemetry::start(form, "warn");
     match cli.command {
         Command::Run => {
-            let settings = config::load(cli.config.as_deref())?;
+            let (settings, file) = app::ConfigFile::load(cli.config.as_deref())?;
+            end_with_terminal()?;
             let _traces = telemetry::start_traced(form, "info");
-            app::run(settings, stop_signal()?).await?;
+            app::run(settings, Some(file), stop_signal()?).await?;
             Ok(Exit::Done)
         }
         Command::Sync { exports } => {
@@ -344,6 +346,23 @@ fn actor() -> String {
     let uid = nix::unistd::geteuid();
     let user = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("user {uid}"), |user| user.name);
     format!("cli: {user}")
+}
+
+/// Ends the process at once when the terminal that it was started on is gone, which SIGHUP tells too: nobody would read its log any
+/// more, and nobody asked for a daemon.
+fn end_with_terminal() -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if !std::io::stdin().is_terminal() {
+                std::process::exit(i32::from(Exit::Failed as u8));
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Cancelled by SIGTERM or SIGINT; a second signal ends the process at once.

@@ -20,13 +20,18 @@ pub fn load(path: Option<&Path>) -> Result<Settings, Error> {
     load_with(path, &[])
 }
 
+/// Where the configuration is: `path`, else the first default place that has one.
+pub fn place(path: Option<&Path>) -> Result<PathBuf, Error> {
+    match path {
+        Some(path) => Ok(path.to_owned()),
+        None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or(Error::NoFile),
+    }
+}
+
 /// Loads the configuration as `load` does, with `changes` over file and environment. A change is written `KEY=VALUE`; a
 /// key without dots is one of `[accounts.NAME.quota]`, for all accounts.
 pub fn load_with(path: Option<&Path>, changes: &[String]) -> Result<Settings, Error> {
-    let path = match path {
-        Some(path) => path.to_owned(),
-        None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or(Error::NoFile)?,
-    };
+    let path = place(path)?;
     let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
     check_with(&text, &path, &Environment::of_this_process(), changes)
 }
@@ -62,6 +67,7 @@ pub fn check_with(text: &str, path: &Path, environment: &Environment, changes: &
 }
 
 fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
+    let reload_on_change = sections::reload_on_change(root, environment);
     let database = sections::database(root);
     let http = sections::http(root, environment);
     let workers = sections::workers(root);
@@ -73,6 +79,7 @@ fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
     let accounts = accounts::read(root, environment);
     let exports = exports::read(root, &accounts);
     Some(Settings {
+        reload_on_change: reload_on_change?,
         database: database?,
         http: http?,
         workers: workers?,

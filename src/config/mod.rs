@@ -3,11 +3,13 @@
 mod accounts;
 mod catalogue;
 mod changes;
+mod difference;
 mod doubts;
 mod duration;
 mod environment;
 mod exports;
 mod keep;
+mod keys;
 mod load;
 mod reader;
 mod receivers;
@@ -16,8 +18,10 @@ mod sections;
 mod settings;
 
 pub use catalogue::{Catalogue, Certainty, Entry, KnownColumn, catalogue};
+pub use difference::Difference;
 pub use environment::Environment;
-pub use load::{Error, check, check_with, load, load_with};
+pub use keys::Keys;
+pub use load::{Error, check, check_with, load, load_with, place};
 pub use reader::Problem;
 pub use settings::*;
 

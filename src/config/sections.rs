@@ -1,4 +1,4 @@
-//! The sections about this installation: `state_dir`, `[database]`, `[http]`, `[workers]`, `[spool]`, `[archive]`.
+//! The sections about this installation: `reload_on_change`, `state_dir`, `[database]`, `[http]`, `[workers]`, `[spool]`, `[archive]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,12 @@ const DATABASE_URL: &str =
     "\"embedded\", for a private Postgres, or an address as in postgres://user@host:5432/database";
 /// Where root, or whoever may write there, keeps state.
 const SYSTEM_STATE_DIR: &str = "/var/lib/impact-mirror";
+
+/// `reload_on_change`, else whether this is Kubernetes: nobody there sends a signal.
+pub(super) fn reload_on_change(root: &mut Section, environment: &Environment) -> Option<bool> {
+    let default = environment.get("KUBERNETES_SERVICE_HOST").is_some();
+    root.take("reload_on_change").map_or(Some(default), |found| found.boolean())
+}
 
 /// `state_dir`, else what systemd gives, else the system's place where we may write, else the user's.
 pub(super) fn state_dir(root: &mut Section, environment: &Environment) -> Option<PathBuf> {

@@ -20,6 +20,8 @@ use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule, ResultFo
 /// Everything the program was told, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Whether a file that changes is read anew without a signal.
+    pub reload_on_change: bool,
     /// Where the mirror lives.
     pub database: Database,
     /// The HTTP faces.

@@ -55,7 +55,7 @@ pub(super) async fn on_export(
     let action = match what.as_str() {
         "pause" => Action::PauseExport(export),
         "resume" => Action::ResumeExport(export),
-        "refresh" | "backfill" => match window(pool, &export, &asked).await {
+        "refresh" | "backfill" => match window(&pool, &export, &asked).await {
             Ok(Ok(window)) if what == "refresh" => Action::Refresh(export, window),
             Ok(Ok(window)) => Action::Backfill(export, window),
             Ok(Err(wrong)) => return Message::new("Not asked for", &wrong).answer(StatusCode::UNPROCESSABLE_ENTITY),
@@ -63,7 +63,7 @@ pub(super) async fn on_export(
         },
         _ => return not_found().await,
     };
-    carry_out(&face, pool, peer, &action, &format!("/exports/{}", encoded(&name))).await
+    carry_out(&face, &pool, peer, &action, &format!("/exports/{}", encoded(&name))).await
 }
 
 /// `/jobs/{id}/{what}`: retry, cancel.
@@ -83,7 +83,7 @@ pub(super) async fn on_job(
         "cancel" => Action::Cancel(JobId(id)),
         _ => return not_found().await,
     };
-    carry_out(&face, pool, peer, &action, &format!("/jobs/{id}")).await
+    carry_out(&face, &pool, peer, &action, &format!("/jobs/{id}")).await
 }
 
 /// `/accounts/{name}/{what}`: pause, resume.
@@ -104,7 +104,7 @@ pub(super) async fn on_account(
         "resume" => Action::ResumeAccount(account),
         _ => return not_found().await,
     };
-    carry_out(&face, pool, peer, &action, "/audit").await
+    carry_out(&face, &pool, peer, &action, "/audit").await
 }
 
 async fn carry_out(face: &Face, pool: &PgPool, Peer(peer): Peer, action: &Action, page: &str) -> Response {

@@ -56,5 +56,6 @@ pub(super) async fn events(State(face): State<Arc<Face>>) -> Response {
 
 async fn mark(face: &Arc<Face>) -> Option<u64> {
     let Mirror { pool, .. } = face.mirror.get()?;
-    Snapshots::shown(face, pool).await.ok().map(|snapshot| snapshot.mark)
+    let snapshot = Snapshots::shown(face, &pool).await.ok()?;
+    Some(face.configuration.now().mark(snapshot.mark))
 }

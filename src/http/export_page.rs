@@ -54,13 +54,16 @@ pub(super) async fn export(
     headers: HeaderMap,
 ) -> Response {
     let Some(Mirror { pool, .. }) = face.mirror.get() else { return starting() };
-    let snapshot = match Snapshots::shown(&face, pool).await {
+    let snapshot = match Snapshots::shown(&face, &pool).await {
         Ok(snapshot) => snapshot,
         Err(error) => return no_database(Chain(&*error)),
     };
     let visitor = Visitor::of(&face, &headers);
-    match Known::read(pool, &ExportName::new(&name), wanted.done.filter(|_| visitor.form_token().is_some())).await {
-        Ok(Some(known)) => html(StatusCode::OK, &ExportPage::new(&name, &wanted, &known, &snapshot, visitor)),
+    match Known::read(&pool, &ExportName::new(&name), wanted.done.filter(|_| visitor.form_token().is_some())).await {
+        Ok(Some(known)) => {
+            let mark = face.configuration.now().mark(snapshot.mark);
+            html(StatusCode::OK, &ExportPage { mark, ..ExportPage::new(&name, &wanted, &known, &snapshot, visitor) })
+        }
         Ok(None) => not_found().await,
         Err(error) => no_database(Chain(&error)),
     }

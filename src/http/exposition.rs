@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use sqlx::PgPool;
 
+use super::configuration::Readings;
 use super::counted::Counts;
 use super::snapshot::Snapshot;
 use super::{Face, Mirror, process};
@@ -24,12 +25,12 @@ pub(super) async fn exposition(face: &Face) -> String {
         text.family(&metrics::DATABASE_UP).sample(&[], 0);
         return text.0;
     };
-    write_engine(&mut text, pulse);
-    write_pool(&mut text, pool);
+    write_engine(&mut text, &pulse);
+    write_pool(&mut text, &pool);
     if let Some(tally) = face.tally.get() {
         write_tally(&mut text, tally);
     }
-    let snapshot = face.snapshots.get(pool).await;
+    let snapshot = face.snapshots.get(&pool).await;
     text.family(&metrics::DATABASE_UP).sample(&[], u8::from(snapshot.is_ok()));
     let lacks_room = pulse.no_room().is_some() || snapshot.as_ref().is_ok_and(|snapshot| snapshot.no_room.is_some());
     if lacks_room || snapshot.is_ok() {
@@ -38,7 +39,7 @@ pub(super) async fn exposition(face: &Face) -> String {
     match snapshot {
         Ok(snapshot) => {
             write_snapshot(&mut text, &snapshot);
-            write_counts(&mut text, &*face.counted.get(pool).await);
+            write_counts(&mut text, &*face.counted.get(&pool).await);
         }
         Err(error) => tracing::debug!(error = %Chain(&*error), "metrics without a database"),
     }
@@ -47,6 +48,7 @@ pub(super) async fn exposition(face: &Face) -> String {
 
 fn write_process(text: &mut Text, face: &Face) {
     text.family(&metrics::PROCESS_START).sample(&[], face.began_at.timestamp());
+    write_configuration(text, &face.configuration.now());
     if let Some(seconds) = process::cpu_seconds() {
         text.family(&metrics::PROCESS_CPU).sample(&[], seconds);
     }
@@ -56,6 +58,15 @@ fn write_process(text: &mut Text, face: &Face) {
     if let Some(count) = process::open_fds() {
         text.family(&metrics::PROCESS_FDS).sample(&[], count);
     }
+}
+
+fn write_configuration(text: &mut Text, readings: &Readings) {
+    let mut reloads = text.family(&metrics::CONFIG_RELOADS);
+    reloads.sample(&[(metrics::RESULT, "applied")], readings.applied);
+    reloads.sample(&[(metrics::RESULT, "refused")], readings.refused);
+    text.family(&metrics::CONFIG_SUCCESSFUL).sample(&[], u8::from(readings.refusal.is_none()));
+    text.family(&metrics::CONFIG_READ_AT).sample(&[], readings.read_at.timestamp());
+    text.family(&metrics::CONFIG_FOR_RESTART).sample(&[], readings.for_restart.len());
 }
 
 fn write_engine(text: &mut Text, pulse: &Pulse) {

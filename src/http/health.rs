@@ -40,13 +40,16 @@ impl Health {
     /// for the database is away, are for `readyz` to tell: a restart would bring back no database.
     pub async fn ask(&self) -> (State, String) {
         let mirror = self.face.mirror.get();
-        let late = mirror.map_or(&self.face.start, |mirror| &mirror.pulse).late(Instant::now());
+        let late = mirror.as_ref().map_or(&self.face.start, |mirror| &mirror.pulse).late(Instant::now());
+        if late.is_empty() && mirror.is_none() {
+            return (State::Starting, "starting\n".to_owned());
+        }
         if late.is_empty() {
-            let (state, word) = mirror.map_or((State::Starting, "starting\n"), |_| (State::Works, "ok\n"));
-            return (state, word.to_owned());
+            let words = self.face.configuration.now().words();
+            return (State::Works, words.map_or_else(|| "ok\n".to_owned(), |words| format!("ok; {words}\n")));
         }
         let fail_only = late.iter().all(|late| matches!(late.why, Why::Failing(_)));
-        if let (true, Some(mirror)) = (fail_only, mirror)
+        if let (true, Some(mirror)) = (fail_only, &mirror)
             && store::is_away(&mirror.pool, PATIENCE).await
         {
             return (State::Works, "the database is away\n".to_owned());

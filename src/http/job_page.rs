@@ -148,7 +148,7 @@ pub(super) async fn job(
     let Some(Mirror { pool, .. }) = face.mirror.get() else { return starting() };
     let visitor = Visitor::of(&face, &headers);
     let done = wanted.done.filter(|_| visitor.form_token().is_some());
-    match JobPage::read(pool, id, done, visitor).await {
+    match JobPage::read(&pool, id, done, visitor).await {
         Ok(Some(page)) => html(StatusCode::OK, &page),
         Ok(None) => not_found().await,
         Err(error) => no_database(Chain(&error)),
@@ -237,7 +237,7 @@ impl LoadPage {
 /// The page of a load.
 pub(super) async fn load(State(face): State<Arc<Face>>, Path(id): Path<i64>, headers: HeaderMap) -> Response {
     let Some(Mirror { pool, .. }) = face.mirror.get() else { return starting() };
-    match LoadPage::read(pool, id, Visitor::of(&face, &headers)).await {
+    match LoadPage::read(&pool, id, Visitor::of(&face, &headers)).await {
         Ok(Some(page)) => html(StatusCode::OK, &page),
         Ok(None) => not_found().await,
         Err(error) => no_database(Chain(&error)),

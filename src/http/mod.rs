@@ -4,6 +4,7 @@
 mod action;
 mod answer;
 mod calendar;
+mod configuration;
 mod connection;
 mod counted;
 mod events;
@@ -19,6 +20,7 @@ mod probe;
 mod process;
 mod route;
 mod session;
+mod slot;
 mod snapshot;
 
 use std::io;
@@ -27,16 +29,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::config;
 use crate::metrics::tally::Tally;
 use crate::pulse::{Beat, Pulse};
+use configuration::Configuration;
 use counted::Counted;
+use slot::Slot;
 use snapshot::Snapshots;
 
 pub use health::{Health, State, ask};
@@ -81,15 +86,17 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let now = Clock.now();
         let face = Arc::new(Face {
-            began_at: Clock.now(),
+            began_at: now,
+            configuration: Configuration::new(now),
             start: Arc::default(),
-            mirror: OnceLock::new(),
+            mirror: Slot::default(),
             tally: OnceLock::new(),
-            postbacks: OnceLock::new(),
+            postbacks: Slot::default(),
             snapshots: Snapshots::default(),
-            gate: OnceLock::new(),
-            names: OnceLock::new(),
+            gate: Slot::default(),
+            names: Slot::default(),
             addr,
             seats: events::Seats::default(),
             tasks: tasks.clone(),
@@ -111,9 +118,9 @@ impl Server {
         Health { face: Arc::clone(&self.face) }
     }
 
-    /// Hands over what there is to show once the engine runs. Only the first call counts.
+    /// Hands over what there is to show once the engine runs, or once another one does.
     pub fn attach(&self, pool: PgPool, pulse: Arc<Pulse>) {
-        let _ = self.face.mirror.set(Mirror { pool, pulse });
+        self.face.mirror.set(Some(Mirror { pool, pulse }));
     }
 
     /// Hands over what the engine counts. Only the first call counts.
@@ -121,19 +128,45 @@ impl Server {
         let _ = self.face.tally.set(tally);
     }
 
-    /// Takes postbacks from those who know the secret; without this there is no such address. Only the first call counts.
+    /// Does as `[http]` says, but for `listen`.
+    pub fn heed(&self, settings: &config::Http) {
+        let config::Http { listen: _, postback_secret, token, hosts } = settings;
+        match postback_secret {
+            Some(secret) => self.take_postbacks(secret.clone()),
+            None => self.face.postbacks.set(None),
+        }
+        match token {
+            Some(token) => self.take_actions(token.clone()),
+            None => self.face.gate.set(None),
+        }
+        self.also_known_as(hosts.clone());
+    }
+
+    /// Takes postbacks from those who know the secret; without this there is no such address.
     pub fn take_postbacks(&self, secret: SecretString) {
-        let _ = self.face.postbacks.set(postback::Door::new(secret));
+        self.face.postbacks.set(Some(Arc::new(postback::Door::new(secret))));
     }
 
-    /// Lets those who know the token act on the page; without this it only shows. Only the first call counts.
+    /// Lets those who know the token act on the page; without this it only shows. Another token ends all sessions.
     pub fn take_actions(&self, token: SecretString) {
-        let _ = self.face.gate.set(session::Gate::new(token));
+        if !self.face.gate.get().is_some_and(|gate| gate.opens_to(token.expose_secret())) {
+            self.face.gate.set(Some(Arc::new(session::Gate::new(token))));
+        }
     }
 
-    /// Answers to these names too, in lower case and without a port. Only the first call counts.
+    /// Answers to these names too, in lower case and without a port.
     pub fn also_known_as(&self, names: Vec<String>) {
-        let _ = self.face.names.set(host::Names::new(self.addr, names));
+        self.face.names.set(Some(Arc::new(host::Names::new(self.addr, names))));
+    }
+
+    /// The configuration was read anew and is in force, but for keys that need a restart.
+    pub fn configuration_applied(&self, for_restart: Vec<String>) {
+        self.face.configuration.applied(Clock.now(), for_restart);
+    }
+
+    /// The configuration was read anew and is not in force.
+    pub fn configuration_refused(&self, why: &str) {
+        self.face.configuration.refused(why);
     }
 
     /// The address of the status page, as a browser on this machine takes it.
@@ -169,13 +202,14 @@ fn reachable(mut addr: SocketAddr) -> SocketAddr {
 #[derive(Debug)]
 struct Face {
     began_at: DateTime<Utc>,
+    configuration: Configuration,
     start: Arc<Pulse>,
-    mirror: OnceLock<Mirror>,
+    mirror: Slot<Mirror>,
     tally: OnceLock<Arc<Tally>>,
-    postbacks: OnceLock<postback::Door>,
+    postbacks: Slot<Arc<postback::Door>>,
     snapshots: Snapshots,
-    gate: OnceLock<session::Gate>,
-    names: OnceLock<host::Names>,
+    gate: Slot<Arc<session::Gate>>,
+    names: Slot<Arc<host::Names>>,
     addr: SocketAddr,
     seats: events::Seats,
     tasks: TaskTracker,
@@ -185,13 +219,13 @@ struct Face {
 
 impl Face {
     /// The names that requests may carry.
-    fn names(&self) -> &host::Names {
-        self.names.get_or_init(|| host::Names::new(self.addr, Vec::new()))
+    fn names(&self) -> Arc<host::Names> {
+        self.names.get().unwrap_or_else(|| Arc::new(host::Names::new(self.addr, Vec::new())))
     }
 }
 
 /// The engine and its database.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Mirror {
     pool: PgPool,
     pulse: Arc<Pulse>,

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 
 use super::answer::{Time, VERSION, counted, days, html, no_database, place_of, starting};
 use super::calendar::{Shape, State as DayState};
+use super::configuration::Readings;
 use super::session::Visitor;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{Face, Mirror};
@@ -32,8 +33,11 @@ const NEARLY_SPENT: f64 = 0.1;
 /// The status page, or why there is none.
 pub(super) async fn status(State(face): State<Arc<Face>>, headers: HeaderMap) -> Response {
     let Some(Mirror { pool, pulse }) = face.mirror.get() else { return starting() };
-    match Snapshots::shown(&face, pool).await {
-        Ok(snapshot) => html(StatusCode::OK, &StatusPage::new(&snapshot, pulse, Visitor::of(&face, &headers))),
+    let readings = face.configuration.now();
+    match Snapshots::shown(&face, &pool).await {
+        Ok(snapshot) => {
+            html(StatusCode::OK, &StatusPage::new(&snapshot, &pulse, &readings, Visitor::of(&face, &headers)))
+        }
         Err(error) => no_database(Chain(&*error)),
     }
 }
@@ -54,8 +58,9 @@ struct StatusPage<'a> {
 }
 
 impl<'a> StatusPage<'a> {
-    fn new(snapshot: &'a Snapshot, pulse: &Pulse, visitor: Visitor) -> Self {
-        let troubles = troubles(snapshot, pulse);
+    fn new(snapshot: &'a Snapshot, pulse: &Pulse, readings: &Readings, visitor: Visitor) -> Self {
+        let mut troubles = troubles(snapshot, pulse);
+        troubles.extend(of_configuration(readings));
         let title = match troubles.len() {
             0 => "all is well".to_owned(),
             1 => "1 thing is wrong".to_owned(),
@@ -66,7 +71,7 @@ impl<'a> StatusPage<'a> {
         Self {
             title,
             at: Time(snapshot.at),
-            mark: snapshot.mark,
+            mark: readings.mark(snapshot.mark),
             troubles,
             exports: snapshot.freshness.iter().map(|one| ExportRow::new(one, snapshot)).collect(),
             jobs: open.into_iter().take(SHOWN).map(|job| JobRow::new(job, snapshot.at)).collect(),
@@ -156,6 +161,26 @@ fn troubles(snapshot: &Snapshot, pulse: &Pulse) -> Vec<Trouble> {
         export: Some(one.export.clone()),
     }));
     troubles
+}
+
+/// What of the configuration's file is not in force.
+fn of_configuration(readings: &Readings) -> Option<Trouble> {
+    if let Some(why) = &readings.refusal {
+        return Some(Trouble {
+            what: format!("The configuration was refused; the one of {} stays in force", moment(readings.read_at)),
+            why: why.clone(),
+            mend: "Mend the file. To try it before it is reloaded:".to_owned(),
+            command: Some("impact-mirror check".to_owned()),
+            export: None,
+        });
+    }
+    (!readings.for_restart.is_empty()).then(|| Trouble {
+        what: "A part of the configuration waits for a restart".to_owned(),
+        why: format!("Changed, and not to be changed while running: {}.", readings.for_restart.join(", ")),
+        mend: "Restart the daemon, or take the change back.".to_owned(),
+        command: None,
+        export: None,
+    })
 }
 
 fn by_hand(one: &PausedByHand) -> Trouble {

@@ -93,7 +93,7 @@ pub(super) async fn receive(
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     };
     let text = Text::of(&[query.unwrap_or_default().as_bytes(), &body]);
-    match hurry(pool, &text).await {
+    match hurry(&pool, &text).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {
             tracing::warn!(error = %Chain(&error), "a postback could not be acted on; the job is looked at in its turn");

@@ -26,7 +26,7 @@ pub(super) async fn readyz(extract::State(face): extract::State<Arc<Face>>) -> (
     let Some(mirror) = face.mirror.get() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     };
-    match tokio::time::timeout(PATIENCE, skew(mirror)).await {
+    match tokio::time::timeout(PATIENCE, skew(&mirror)).await {
         Ok(Ok(Skew { lacking: 0, newer: 0 })) => (StatusCode::OK, "ready\n".to_owned()),
         Ok(Ok(Skew { lacking: 0, newer })) => {
             (StatusCode::OK, format!("ready; a newer version has applied {newer} more migrations to the database\n"))

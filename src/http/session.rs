@@ -57,6 +57,11 @@ impl Gate {
         Self { token, inside: Mutex::new(inside) }
     }
 
+    /// Whether this is the token.
+    pub fn opens_to(&self, token: &str) -> bool {
+        same(self.token.expose_secret(), token)
+    }
+
     fn inside(&self) -> std::sync::MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -354,7 +354,7 @@ pub async fn hand_back(conn: &mut PgConnection, job: &Job, holder: &str) -> Resu
             returning id, state
         )
         insert into impact_mirror.job_event (job_id, at, from_state, to_state, holder, note)
-        select id, now(), state, state, $3, 'handed back at shutdown' from back
+        select id, now(), state, state, $3, 'handed back at shutdown or reload' from back
         "#,
         job.id.0,
         job.lease,

@@ -79,7 +79,7 @@ pub struct Context {
     /// Where results are fetched to.
     pub spool: Spool,
     /// Where result files are kept, if they are.
-    pub archive: Option<Archive>,
+    pub archive: Option<Arc<Archive>>,
     /// The bells.
     pub wakes: Arc<Wakes>,
     /// Whether the loops go round.

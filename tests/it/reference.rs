@@ -10,6 +10,7 @@ const HEAD: &str = "# Configuration
 One TOML file: `./impact-mirror.toml`, else `/etc/impact-mirror/impact-mirror.toml`, or the one that `--config` names. Every key can be set by an
 environment variable instead, levels parted by two underscores: `IMPACT_MIRROR__DATABASE__URL`. Unknown keys are refused. Secrets are named, as
 an environment variable, a file or a credential of systemd, and never stand in the file. `impact-mirror check` tries everything.
+A change is applied by SIGHUP (docs/upgrade.md says how, and which keys need a restart).
 A value in brackets is an example, for a setting without a default.
 ";
 

@@ -8,6 +8,7 @@ mod frozen;
 mod health;
 mod idle;
 mod killed;
+mod reloaded;
 mod schedule;
 mod stopped;
 mod supervised;

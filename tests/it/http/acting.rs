@@ -2,6 +2,7 @@
 //! name. And that what is paused by hand orders nothing.
 
 use futures_util::StreamExt as _;
+use impact_mirror::config;
 use reqwest::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use reqwest::redirect::Policy;
 
@@ -82,6 +83,30 @@ async fn only_a_session_with_its_form_token_from_the_same_origin_acts() {
     assert!(page.contains("Export actions is paused by hand since"), "{page}");
     assert_eq!(post(&face, "/logout", &body, &[("cookie", &cookie)]).await.status(), StatusCode::SEE_OTHER);
     assert_eq!(post(&face, pause, &body, &[("cookie", &cookie)]).await.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_reload_ends_sessions_only_where_it_brings_another_token() {
+    let face = Face::new().await;
+    face.run(SMALL_STATE).await;
+    let settings = |token: Option<&str>| config::Http {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        postback_secret: None,
+        token: token.map(SecretString::from),
+        hosts: Vec::new(),
+    };
+    face.server.heed(&settings(Some(TOKEN)));
+    let (cookie, form) = sign_in(&face).await;
+    let pause = async || {
+        let body = format!("form={form}");
+        post(&face, "/exports/actions/pause", &body, &[("cookie", &cookie)]).await.status()
+    };
+    face.server.heed(&settings(Some(TOKEN)));
+    assert_eq!(pause().await, StatusCode::SEE_OTHER);
+    face.server.heed(&settings(Some("another-token-0123")));
+    assert_eq!(pause().await, StatusCode::FORBIDDEN);
+    face.server.heed(&settings(None));
+    assert_eq!(face.get("/login").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async fn a_step_cut_short_is_handed_back_and_goes_on_at_once() {
     let is_handed_back: bool = scene.value(&format!("select {handed_back} from impact_mirror.job")).await;
     assert!(is_handed_back);
     let note: String = scene.value("select note from impact_mirror.job_event order by id desc limit 1").await;
-    assert_eq!(note, "handed back at shutdown");
+    assert_eq!(note, "handed back at shutdown or reload");
     assert_eq!(scene.spooled(), 0);
 
     let _next = scene.run();

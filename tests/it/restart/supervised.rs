@@ -58,6 +58,28 @@ async fn a_manager_hears_of_the_start_of_life_and_of_the_end() {
 }
 
 #[tokio::test]
+async fn a_manager_hears_when_a_reload_begins_and_that_it_is_over() {
+    let mut scene = actions_alone(QUICK).await;
+    let manager = Manager::of(&mut scene);
+    let daemon = scene.run();
+    manager.until_told("READY=1\n").await;
+    scene.edit_config(|text| text.replace("[workers]\n", "[workers]\nload = 3\n"));
+    daemon.signal(Signal::SIGHUP);
+    let mut told = Vec::new();
+    eventually("a reload that is over", async || {
+        told.extend(manager.told());
+        told.iter().any(|message| message.starts_with("READY=1\nSTATUS=ok"))
+    })
+    .await;
+    let began = told.iter().find_map(|message| message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=")).unwrap();
+    let since_boot: u128 = began.split('\n').next().unwrap().parse().unwrap();
+    assert!(since_boot > 1_000_000, "{told:?}");
+    scene.edit_config(|text| text.replace("load = 3", "load = 0"));
+    daemon.signal(Signal::SIGHUP);
+    manager.until_told("READY=1\nSTATUS=ok; the configuration is the one from before").await;
+}
+
+#[tokio::test]
 async fn a_start_without_a_database_asks_for_more_time_and_gives_no_sign_of_life() {
     let mut scene = actions_alone(QUICK).await;
     let manager = Manager::of(&mut scene);

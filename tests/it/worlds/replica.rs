@@ -68,7 +68,7 @@ impl Drop for Replica {
 /// What the service manager does: a daemon that ends by itself is started again.
 async fn keep_running(settings: Settings, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        if let Err(error) = app::run(settings.clone(), stop.clone()).await {
+        if let Err(error) = app::run(settings.clone(), None, stop.clone()).await {
             tracing::warn!(error = %Chain(error.as_ref()), "a replica ended");
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         }
