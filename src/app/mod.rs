@@ -6,11 +6,15 @@ mod database;
 mod engine;
 pub mod explain;
 mod housekeeping;
+pub mod init;
+pub mod payer;
 mod reload;
+pub mod reports;
 pub mod retention;
 mod supervision;
 mod sync;
 mod tell;
+mod toml_text;
 mod zones;
 
 use std::sync::Arc;

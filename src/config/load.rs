@@ -9,7 +9,7 @@ use ::config::{Config, File, FileFormat};
 use super::environment::Environment;
 use super::reader::{Problem, Problems, Section};
 use super::settings::Settings;
-use super::{accounts, changes, exports, receivers, sections};
+use super::{accounts, changes, exports, own_entries, receivers, sections};
 
 /// Where the configuration is looked for when nobody says.
 const PLACES: [&str; 2] = ["impact-mirror.toml", "/etc/impact-mirror/impact-mirror.toml"];
@@ -20,13 +20,18 @@ pub fn load(path: Option<&Path>) -> Result<Settings, Error> {
     load_with(path, &[])
 }
 
+/// The file that `load` reads: `path`, else the first default place that has one.
+pub fn find(path: Option<&Path>) -> Result<PathBuf, Error> {
+    match path {
+        Some(path) => Ok(path.to_owned()),
+        None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or(Error::NoFile),
+    }
+}
+
 /// Loads the configuration as `load` does, with `changes` over file and environment. A change is written `KEY=VALUE`; a
 /// key without dots is one of `[accounts.NAME.quota]`, for all accounts.
 pub fn load_with(path: Option<&Path>, changes: &[String]) -> Result<Settings, Error> {
-    let path = match path {
-        Some(path) => path.to_owned(),
-        None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or(Error::NoFile)?,
-    };
+    let path = find(path)?;
     let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
     check_with(&text, &path, &Environment::of_this_process(), changes)
 }
@@ -71,7 +76,8 @@ fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
     let alerts = receivers::alerts(root, environment);
     let downstream = receivers::downstream(root, environment);
     let accounts = accounts::read(root, environment);
-    let exports = exports::read(root, &accounts);
+    let catalogue = own_entries::read(root);
+    let exports = exports::read(root, &accounts, &catalogue);
     Some(Settings {
         database: database?,
         http: http?,
@@ -82,6 +88,7 @@ fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
         alerts: alerts?,
         downstream: downstream?,
         accounts: accounts.whole,
+        catalogue,
         exports,
     })
 }

@@ -4,20 +4,25 @@ mod accounts;
 mod catalogue;
 mod changes;
 mod doubts;
-mod duration;
+pub mod duration;
 mod environment;
 mod exports;
 mod keep;
 mod load;
+mod nearest;
+mod own_entries;
 mod reader;
 mod receivers;
+mod report_fields;
 mod secret;
 mod sections;
 mod settings;
 
-pub use catalogue::{Catalogue, Certainty, Entry, KnownColumn, catalogue};
+pub use catalogue::{Catalogue, Certainty, Changes, Entry, KnownColumn, catalogue};
 pub use environment::Environment;
-pub use load::{Error, check, check_with, load, load_with};
+pub use exports::{FIRST_CLICK_DAY, is_export_name};
+pub use load::{Error, check, check_with, find, load, load_with};
+pub use nearest::similar;
 pub use reader::Problem;
 pub use settings::*;
 
