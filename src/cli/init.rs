@@ -90,7 +90,7 @@ pub(super) async fn init(mut options: Options) -> anyhow::Result<Exit> {
     if !prints && options.output.exists() {
         return Err(is_there(&options.output));
     }
-    let asks = !options.yes && !prints && ask::somebody();
+    let asks = !prints && ask::somebody();
     if asks && !options.names_an_account() {
         let sid = ask::line("Account SID of impact.com, or nothing for an example to fill in:")?;
         options.account_sid = Some(sid).filter(|sid| !sid.is_empty());
@@ -98,7 +98,7 @@ pub(super) async fn init(mut options: Options) -> anyhow::Result<Exit> {
     if !options.names_an_account() {
         return example(&options.output);
     }
-    let wishes = wishes(options.credential(asks)?, &options);
+    let (wishes, mut typed) = options.wishes(asks)?;
     let found = app_init::discover(&wishes).await?;
     let now = Clock.now();
     let proposal = app_init::propose(&wishes, &found, now).await?;
@@ -108,7 +108,7 @@ pub(super) async fn init(mut options: Options) -> anyhow::Result<Exit> {
     }
     words::print(&found, &proposal);
     let shown = options.output.display();
-    if asks {
+    if asks && !options.yes {
         let answer = ask::line(&format!("\nWrite {shown}? [Y/n]"))?;
         if !(answer.is_empty() || answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes")) {
             say!("Nothing was written.");
@@ -116,45 +116,44 @@ pub(super) async fn init(mut options: Options) -> anyhow::Result<Exit> {
         }
     }
     write(&options.output, &proposal.text)?;
+    if let Some(token) = &mut typed {
+        token.is_kept = true;
+        say!("\nThe token is in {}, for your eyes alone.", token.path.display());
+    }
     say!("\nWrote {shown}. Next:");
     next(&options.output);
     Ok(Exit::Done)
 }
 
-/// What has to be known before an account can be asked.
-struct Credential {
-    account_sid: String,
-    auth_token: TokenPlace,
-}
-
 impl Options {
     /// What the flags say, and where somebody is there, what they answer. A token that is typed goes into a file of its own.
-    fn credential(&self, asks: bool) -> anyhow::Result<Credential> {
+    fn wishes(&self, asks: bool) -> anyhow::Result<(Wishes, Option<TypedToken>)> {
         let missing = |flag: &str| Misuse(format!("{flag} is missing, and nobody is there to be asked"));
         let account_sid = match &self.account_sid {
             Some(sid) => sid.clone(),
             None if asks => ask::line("Account SID:")?,
             None => return Err(missing("--account-sid").into()),
         };
+        let mut typed = None;
         let auth_token = match (&self.auth_token_env, &self.auth_token_file) {
             (Some(variable), _) => TokenPlace::Env(variable.clone()),
             (None, Some(file)) => TokenPlace::File(absolute(file)?),
-            (None, None) if asks => TokenPlace::File(typed_token(&self.output)?),
+            (None, None) if asks => {
+                let token = typed.insert(TypedToken::ask(&self.output)?);
+                TokenPlace::File(token.path.clone())
+            }
             (None, None) => return Err(missing("--auth-token-env or --auth-token-file").into()),
         };
-        Ok(Credential { account_sid, auth_token })
-    }
-}
-
-fn wishes(credential: Credential, options: &Options) -> Wishes {
-    Wishes {
-        account: options.account.clone(),
-        account_sid: credential.account_sid,
-        auth_token: credential.auth_token,
-        base_url: options.base_url.clone(),
-        persona: options.persona.map(Persona::from),
-        time_zone: options.time_zone,
-        since: options.since,
+        let wishes = Wishes {
+            account: self.account.clone(),
+            account_sid,
+            auth_token,
+            base_url: self.base_url.clone(),
+            persona: self.persona.map(Persona::from),
+            time_zone: self.time_zone,
+            since: self.since,
+        };
+        Ok((wishes, typed))
     }
 }
 
@@ -162,22 +161,36 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot name {}", path.display()))
 }
 
-/// Asks for the token and keeps it beside the configuration, for the eyes of this user alone.
-fn typed_token(output: &Path) -> anyhow::Result<PathBuf> {
-    let token = ask::secret("Auth Token (not shown):")?;
-    if token.is_empty() {
-        return Err(Misuse("without a token nothing can be asked".to_owned()).into());
+/// A token that somebody typed, in a file beside the configuration for the eyes of this user alone. It goes again with this value
+/// unless it is to be kept.
+struct TypedToken {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl TypedToken {
+    fn ask(output: &Path) -> anyhow::Result<Self> {
+        let token = ask::secret("Auth Token (not shown):")?;
+        if token.is_empty() {
+            return Err(Misuse("without a token nothing can be asked".to_owned()).into());
+        }
+        let path = absolute(&output.with_extension("token"))?;
+        let failed = || {
+            format!("cannot write the token into {}; name a file that has it with --auth-token-file", path.display())
+        };
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&path).with_context(failed)?;
+        writeln!(file, "{token}").with_context(failed)?;
+        Ok(Self { path, is_kept: false })
     }
-    let path = absolute(&output.with_extension("token"))?;
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    writeln!(file, "{token}").with_context(|| format!("cannot write {}", path.display()))?;
-    say!("The token is kept in {}.", path.display());
-    Ok(path)
+}
+
+impl Drop for TypedToken {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// The commented example, for who has no credential at hand.

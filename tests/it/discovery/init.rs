@@ -1,10 +1,16 @@
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Child;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use impact_mirror::sandbox::Account;
 use serde_json::Value;
 
 use super::*;
+use crate::support::daemon::eventually;
 
 /// `init` with the flags of a persona's account.
 fn flags<'a>(persona: Persona, base_url: &'a str) -> Vec<&'a str> {
@@ -175,4 +181,80 @@ async fn a_token_in_a_file_and_a_first_day_are_taken() {
     assert_eq!(printed.matches("since = \"2026-07-01\"").count(), 4, "{printed}");
     assert!(printed.contains(&format!("auth_token = {{ file = \"{}\" }}", desk.path("token").display())), "{printed}");
     assert!(!desk.path("impact-mirror.toml").exists());
+}
+
+/// A program at a terminal, and the person before it.
+struct Terminal {
+    keys: File,
+    screen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    fn start(desk: &Desk, arguments: &[&str]) -> (Self, Child) {
+        let pair = nix::pty::openpty(None, None).unwrap();
+        let end = || Stdio::from(pair.slave.try_clone().unwrap());
+        let child = Command::new(env!("CARGO_BIN_EXE_impact-mirror"))
+            .args(arguments)
+            .current_dir(desk.dir.path())
+            .env("STATE_DIRECTORY", desk.dir.path())
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        let screen = Arc::new(Mutex::new(Vec::new()));
+        let (seen, mut master) = (Arc::clone(&screen), File::from(pair.master.try_clone().unwrap()));
+        std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            // It ends with an error once the program is gone.
+            while let Ok(count @ 1..) = master.read(&mut some) {
+                seen.lock().unwrap().extend_from_slice(&some[..count]);
+            }
+        });
+        (Self { keys: File::from(pair.master), screen }, child)
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
+    }
+
+    async fn answer(&mut self, question: &str, answer: &str) {
+        eventually(question, async || self.shown().contains(question)).await;
+        writeln!(self.keys, "{answer}").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn on_a_terminal_what_is_missing_is_asked_and_the_token_is_not_shown() {
+    let desk = Desk::new(Options::default()).await;
+    let base_url = desk.sandbox.base_url();
+    let (mut terminal, mut child) = Terminal::start(&desk, &["init", "--base-url", &base_url]);
+    terminal.answer("Account SID:", "IRsandboxBrand0001").await;
+    terminal.answer("Auth Token (not shown):", "sandbox-brand-token").await;
+    terminal.answer("Write impact-mirror.toml? [Y/n]", "y").await;
+    eventually("it ends", async || child.try_wait().unwrap().is_some()).await;
+    let shown = terminal.shown();
+    assert!(shown.contains("IRsandboxBrand0001") && !shown.contains("sandbox-brand-token"), "{shown}");
+    let token = desk.path("impact-mirror.token");
+    assert_eq!(read(&token), "sandbox-brand-token\n");
+    assert_eq!(std::fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(desk.config().contains(&format!("auth_token = {{ file = \"{}\" }}", token.display())));
+
+    // Who says no leaves nothing behind.
+    let (mut terminal, mut child) =
+        Terminal::start(&desk, &["init", "--base-url", &base_url, "--output", "other.toml"]);
+    terminal.answer("Account SID:", "IRsandboxBrand0001").await;
+    terminal.answer("Auth Token (not shown):", "sandbox-brand-token").await;
+    terminal.answer("Write other.toml? [Y/n]", "n").await;
+    eventually("it ends", async || child.try_wait().unwrap().is_some()).await;
+    assert!(!desk.path("other.toml").exists() && !desk.path("other.token").exists());
+}
+
+#[tokio::test]
+async fn on_a_terminal_the_example_is_a_key_away() {
+    let desk = Desk::new(Options::default()).await;
+    let (mut terminal, mut child) = Terminal::start(&desk, &["init"]);
+    terminal.answer("or nothing for an example to fill in:", "").await;
+    eventually("it ends", async || child.try_wait().unwrap().is_some()).await;
+    assert_eq!(desk.config(), impact_mirror::config::EXAMPLE);
 }
