@@ -10,21 +10,25 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
-/// The known handles that are most like a word: misspelt ones, and those that share its parts; at most five, the best first.
+/// The known handles that are most like a word, the best first: those that it is a slip of the finger for, else those that have the
+/// most of its parts, half of them at least. At most five.
 pub fn similar<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let word = word.to_lowercase();
-    let parts: Vec<&str> = parts(&word).collect();
+    let wanted: Vec<&str> = parts(&word).collect();
     let score = |candidate: &str| {
         let candidate = candidate.to_lowercase();
         let letters = distance(&word, &candidate);
-        let is_misspelt = letters <= candidate.len().div_ceil(3).min(4);
-        let shared = parts.iter().filter(|part| self::parts(&candidate).any(|other| other == **part)).count();
-        (is_misspelt || 2 * shared >= parts.len().max(2)).then_some((!is_misspelt, parts.len() - shared, letters))
+        let is_slip = letters <= candidate.len().div_ceil(3).min(4);
+        let shared = wanted.iter().filter(|part| parts(&candidate).any(|other| other == **part)).count();
+        let missing = if is_slip { 0 } else { wanted.len() - shared };
+        (is_slip || 2 * shared >= wanted.len().max(2)).then_some((!is_slip, missing, letters))
     };
     let mut found: Vec<_> = known.filter_map(|candidate| Some((score(candidate)?, candidate))).collect();
     found.sort_unstable();
     found.dedup();
-    found.into_iter().take(5).map(|(_, candidate)| candidate).collect()
+    let best = found.first().map(|((slip, missing, _), _)| (*slip, *missing));
+    let is_as_good = |((slip, missing, _), _): &((bool, usize, usize), &str)| Some((*slip, *missing)) == best;
+    found.into_iter().filter(is_as_good).take(5).map(|(_, candidate)| candidate).collect()
 }
 
 /// The words that a handle is made of.
@@ -66,10 +70,15 @@ mod tests {
 
     #[test]
     fn a_handle_is_found_by_its_words_and_by_its_letters() {
-        let known = ["adv_action_listing_pm_only", "adv_action_list_sku_pm_only", "att_adv_performance_by_day_pm_only"];
-        assert_eq!(similar("adv_action_listing", known.into_iter())[0], known[0]);
-        assert_eq!(similar("adv_acton_listing_pm_only", known.into_iter())[0], known[0]);
+        let known = [
+            "adv_action_listing_pm_only",
+            "att_adv_performance_by_media_pm_only",
+            "att_adv_performance_by_day_pm_only",
+        ];
+        assert_eq!(similar("adv_action_listing", known.into_iter()), [known[0]]);
+        assert_eq!(similar("adv_acton_listing_pm_only", known.into_iter()), [known[0]]);
         assert_eq!(similar("performance_by_day", known.into_iter()), [known[2]]);
+        assert_eq!(similar("performance_by_ad", known.into_iter()), [known[2], known[1]]);
         assert_eq!(similar("banana", known.into_iter()), Vec::<&str>::new());
     }
 }
