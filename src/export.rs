@@ -37,6 +37,13 @@ impl fmt::Display for ExportName {
 pub struct ReportHandle(String);
 
 impl ReportHandle {
+    /// Whether a text can be one: it becomes part of a path.
+    pub fn is_well_formed(text: &str) -> bool {
+        !text.is_empty()
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+            && !text.starts_with('.')
+    }
+
     /// Wraps a handle that the configuration has checked.
     pub fn new(handle: impl Into<String>) -> Self {
         Self(handle.into())

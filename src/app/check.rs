@@ -4,13 +4,11 @@ use crate::archive::{self, Archive};
 use crate::config::{Account, Export, Programs, Settings};
 use crate::error_chain::Chain;
 use crate::export::{Program, Source};
-use crate::impact::{self, Answer, Limits};
+use crate::impact;
 use crate::retry::ErrorKind;
 use crate::store;
-use crate::store::heard::Paid;
-use crate::store::quota::{ChargeId, Charged};
-use crate::worker::ledger::{Caller, Series};
 
+use super::payer::{Payer, Unanswered};
 use super::{Database, Patience, retention, write_configuration, zones};
 use crate::clock::Clock;
 
@@ -157,30 +155,18 @@ async fn check_account(settings: &Settings, account: &Account, database: Option<
             )];
         }
     };
-    let payer =
-        Payer { caller: database.map(|open| Caller { pool: open.pool(), client: &client, account: name, job: None }) };
-    let spent = || Line::warning(what("requests"), "the hourly requests are spent", "try again in an hour");
-    let Some(charge) = payer.pay("company").await else { return vec![spent()] };
-    let answer = client.company().await;
-    payer.heard(charge.map(|charge| Paid::Charge(name, charge)), &answer).await;
-    let company = match answer {
-        Ok(answer) => answer.value,
-        Err(error) => return vec![refused(&what("credentials"), name.as_str(), &error)],
+    let payer = Payer::new(&client, name, database);
+    let company = match payer.company().await {
+        Ok(company) => company,
+        Err(error) => return vec![unanswered(&what("credentials"), name.as_str(), &error)],
     };
     let mut lines = vec![Line::good(what("credentials"), format!("accepted, {} {:?}", account.persona, company.name))];
     lines.push(check_zone(account, company.time_zone.as_deref()));
-    let Some(charge) = payer.pay("programs").await else {
-        lines.push(spent());
-        return lines;
-    };
-    let pages = payer.series("programs", charge);
-    let answer = client.programs(|limits| pay_page(pages.as_ref(), limits)).await;
-    payer.heard(pages.as_ref().map(Series::paid), &answer).await;
-    match answer {
-        Ok(answer) => {
-            lines.push(check_programs(account, &answer.value));
+    match payer.programs().await {
+        Ok(programs) => {
+            lines.push(check_programs(account, &programs));
             if let Some(database) = database
-                && let Err(error) = keep_programs(settings, account, &answer.value, database).await
+                && let Err(error) = keep_programs(settings, account, &programs, database).await
             {
                 lines.push(Line::warning(
                     what("programs"),
@@ -189,56 +175,15 @@ async fn check_account(settings: &Settings, account: &Account, database: Option<
                 ));
             }
         }
-        Err(error) => lines.push(refused(&what("programs"), name.as_str(), &error)),
-    }
-    let Some(charge) = payer.pay("reports").await else {
-        lines.push(spent());
-        return lines;
-    };
-    let pages = payer.series("reports", charge);
-    let reports = client.reports(|limits| pay_page(pages.as_ref(), limits)).await;
-    payer.heard(pages.as_ref().map(Series::paid), &reports).await;
-    lines.extend(check_exports(settings, account, reports));
-    lines
-}
-
-/// Charges the calls of a check, where there is a database to write that to: one that cannot be opened is bad news enough.
-struct Payer<'a> {
-    caller: Option<Caller<'a>>,
-}
-
-impl<'a> Payer<'a> {
-    /// `None`: there is no room for the call.
-    async fn pay(&self, call: &'static str) -> Option<Option<ChargeId>> {
-        let Some(caller) = &self.caller else { return Some(None) };
-        match caller.pay(call).await {
-            Ok(Charged::Yes(charge)) => Some(Some(charge)),
-            Ok(Charged::No { .. }) => None,
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), call, "cannot charge a call, so it is not made");
-                None
+        Err(error) => {
+            lines.push(unanswered(&what("programs"), name.as_str(), &error));
+            if matches!(error, Unanswered::Spent) {
+                return lines;
             }
         }
     }
-
-    fn series(&self, call: &'static str, charge: Option<ChargeId>) -> Option<Series<'a>> {
-        self.caller.zip(charge).map(|(caller, charge)| Series::new(caller, call, charge))
-    }
-
-    async fn heard<T>(&self, paid: Option<Paid<'_>>, answer: &Result<Answer<T>, impact::Error>) {
-        let Some((caller, paid)) = self.caller.as_ref().zip(paid) else { return };
-        if let Err(error) = caller.heard(paid, answer).await {
-            tracing::warn!(error = %Chain(&error), "cannot write down what an answer said of quota");
-        }
-    }
-}
-
-/// Pays a further page; without a database everything is free.
-async fn pay_page(pages: Option<&Series<'_>>, limits: Limits) -> bool {
-    match pages {
-        Some(pages) => pages.pay(limits).await,
-        None => true,
-    }
+    lines.extend(check_exports(settings, account, payer.reports().await));
+    lines
 }
 
 /// Makes the feeds of exports that are asked for per program, where the programs are discovered.
@@ -300,12 +245,12 @@ fn check_programs(account: &Account, found: &[impact::ProgramInfo]) -> Line {
 fn check_exports(
     settings: &Settings,
     account: &Account,
-    reports: Result<Answer<Vec<impact::ReportInfo>>, impact::Error>,
+    reports: Result<Vec<impact::ReportInfo>, Unanswered>,
 ) -> Vec<Line> {
     let reports = match reports {
-        Ok(answer) => answer.value,
+        Ok(reports) => reports,
         Err(error) => {
-            return vec![refused(&format!("account {}: reports", account.name), account.name.as_str(), &error)];
+            return vec![unanswered(&format!("account {}: reports", account.name), account.name.as_str(), &error)];
         }
     };
     let here = settings.exports.values().filter(|export| export.accounts.contains(&account.name));
@@ -329,6 +274,15 @@ fn check_export(export: &Export, account: &Account, reports: &[impact::ReportInf
             format!("impact.com does not list {handle} for this account"),
             format!("correct exports.{}.report; handles differ from account to account", export.name),
         ),
+    }
+}
+
+fn unanswered(what: &str, account: &str, error: &Unanswered) -> Line {
+    match error {
+        Unanswered::Spent => {
+            Line::warning(what, "not looked at: the hourly requests are spent", "try again in an hour")
+        }
+        Unanswered::Failed(error) => refused(what, account, error),
     }
 }
 

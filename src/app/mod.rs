@@ -6,14 +6,18 @@ mod database;
 mod engine;
 pub mod explain;
 mod housekeeping;
+pub mod init;
 mod parts;
+pub mod payer;
 mod reconfigure;
 mod reload;
+pub mod reports;
 mod reread;
 pub mod retention;
 mod supervision;
 mod sync;
 mod tell;
+mod toml_text;
 mod zones;
 
 use std::sync::Arc;

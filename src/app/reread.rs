@@ -39,7 +39,7 @@ impl ConfigFile {
     /// process.
     pub fn load(path: Option<&Path>) -> anyhow::Result<(Settings, Self)> {
         let hangup = signal(SignalKind::hangup())?;
-        let path = config::place(path)?;
+        let path = config::find(path)?;
         let settings = config::load(Some(&path))?;
         let tried = Ok(settings.keys());
         Ok((settings, Self { path, hangup, tried, seen: None, try_again: false }))

@@ -29,14 +29,19 @@ const WORDS: &[(&str, Tz)] = &[
     ("Coordinated Universal Time", chrono_tz::UTC),
 ];
 
+/// The zone that a display text means; `None` where we do not know the text.
+pub(super) fn meant(text: &str) -> Option<Tz> {
+    let named = |word: &str| (word.contains('/') || word == "UTC").then(|| word.parse().ok())?;
+    let by_name = text.trim().parse().ok().or_else(|| text.split_whitespace().find_map(named));
+    by_name.or_else(|| WORDS.iter().find(|(words, _)| text.contains(words)).map(|(_, zone)| *zone))
+}
+
 /// Whether a display text means a zone that keeps the same time as `zone`; `None` where we do not know the text.
 pub(super) fn means(text: &str, zone: Tz, now: DateTime<Utc>) -> Option<bool> {
     if text.contains(zone.name()) {
         return Some(true);
     }
-    let named = text.trim().parse().ok();
-    let meant = named.or_else(|| WORDS.iter().find(|(words, _)| text.contains(words)).map(|(_, zone)| *zone))?;
-    Some(keep_the_same_time(meant, zone, now))
+    Some(keep_the_same_time(meant(text)?, zone, now))
 }
 
 /// Compares the two over the twelve months from `now` on.
@@ -64,6 +69,15 @@ mod tests {
         assert_eq!(means(pacific, chrono_tz::America::New_York, now()), Some(false));
         // The same offset in winter, another time in summer.
         assert_eq!(means("(GMT -07:00) Arizona", chrono_tz::America::Denver, now()), Some(false));
+    }
+
+    #[test]
+    fn a_zone_is_found_by_its_name_or_by_its_words() {
+        assert_eq!(meant("(GMT -05:00) Eastern Time (US & Canada)"), Some(chrono_tz::America::New_York));
+        assert_eq!(meant("(GMT) Asia/Kathmandu"), Some(chrono_tz::Asia::Kathmandu));
+        assert_eq!(meant("Europe/Berlin"), Some(chrono_tz::Europe::Berlin));
+        assert_eq!(meant("(GMT +00:00) UTC"), Some(chrono_tz::UTC));
+        assert_eq!(meant("(GMT +05:45) Kathmandu"), None);
     }
 
     #[test]

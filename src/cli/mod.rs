@@ -16,6 +16,7 @@ macro_rules! say_as_is {
     }};
 }
 
+mod ask;
 mod check;
 mod demo;
 mod explain;
@@ -26,6 +27,7 @@ mod jobs;
 mod plan;
 mod progress;
 mod reload;
+mod reports;
 mod request;
 mod sandbox;
 mod status;
@@ -81,7 +83,7 @@ struct Cli {
     /// The configuration file [default: impact-mirror.toml, then /etc/impact-mirror/impact-mirror.toml]
     #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// JSON instead of text: what plan, status and jobs print, and the log lines of run and sync
+    /// JSON instead of text: what plan, status, jobs and reports print, and the log lines of run and sync
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -132,6 +134,9 @@ enum Command {
     /// Pause exports, and let paused ones go on
     #[command(subcommand)]
     Exports(ExportCommand),
+    /// See what an account offers, what is known of it, and add exports of it to the configuration
+    #[command(subcommand)]
+    Reports(reports::Command),
     /// Apply the database migrations and stop; run and sync do it by themselves
     Migrate,
     /// Ask the daemon of this configuration whether it works; exits with 0 where it does
@@ -139,7 +144,7 @@ enum Command {
     /// Write man pages and completions of shells
     #[command(hide = true)]
     Generate(generate::Options),
-    /// Write a commented configuration file to start from
+    /// Write a commented configuration file to start from; with a credential, one that fits the account
     Init(init::Options),
     /// Run the simulator of impact.com
     Sandbox(sandbox::Options),
@@ -203,6 +208,9 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         cause.is::<config::Error>()
             || cause.is::<Misuse>()
             || cause.is::<app::explain::BadKey>()
+            || cause.is::<app::reports::Mistake>()
+            || cause.downcast_ref().is_some_and(app::reports::add::Error::is_usage)
+            || cause.downcast_ref().is_some_and(app::init::discover::Error::is_usage)
             || cause.downcast_ref().is_some_and(|error| matches!(error, crate::store::Error::BadUrl { .. }))
     });
     if is_usage { Exit::Usage } else { Exit::Failed }
@@ -305,7 +313,14 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         }
         Command::Healthcheck => healthcheck::healthcheck(cli.config.as_deref()).await,
         Command::Generate(options) => generate::generate(&options),
-        Command::Init(options) => init::init(&options),
+        Command::Reports(command) => {
+            quiet();
+            reports::reports(cli.config.as_deref(), command, form).await
+        }
+        Command::Init(options) => {
+            quiet();
+            init::init(options).await
+        }
         Command::Sandbox(options) => {
             telemetry::start(form, "info");
             sandbox::sandbox(options, stop_signal()?).await

@@ -6,7 +6,8 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use url::{Host, Url};
 
 use super::environment::Environment;
-use super::reader::{Found, Section, nearest};
+use super::nearest::nearest;
+use super::reader::{Found, Section};
 use super::secret;
 use super::settings::{Account, Programs, Quota};
 use crate::account::{AccountName, AccountSid, Persona};

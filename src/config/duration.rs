@@ -7,10 +7,10 @@ const UNITS: [(&str, u64); 5] =
     [("d", 24 * 60 * 60 * 1000), ("h", 60 * 60 * 1000), ("min", 60 * 1000), ("s", 1000), ("ms", 1)];
 
 /// What a message says about how durations are written.
-pub(super) const WRITTEN: &str = "a duration such as 200ms, 2s, 15min, 6h or 35d";
+pub const WRITTEN: &str = "a duration such as 200ms, 2s, 15min, 6h or 35d";
 
 /// Reads a whole number with its unit.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let (_, length) = UNITS.iter().find(|(name, _)| *name == unit)?;
@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration in the widest unit that divides it.
-pub(super) fn write(duration: Duration) -> String {
+pub fn write(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let fits = |(_, length): &&(&str, u64)| millis >= *length && millis.is_multiple_of(*length);
     let (unit, length) = UNITS.iter().find(fits).unwrap_or(&("ms", 1));

@@ -9,7 +9,7 @@ use ::config::{Config, File, FileFormat};
 use super::environment::Environment;
 use super::reader::{Problem, Problems, Section};
 use super::settings::Settings;
-use super::{accounts, changes, exports, receivers, sections};
+use super::{accounts, changes, exports, own_entries, receivers, sections};
 
 /// Where the configuration is looked for when nobody says.
 const PLACES: [&str; 2] = ["impact-mirror.toml", "/etc/impact-mirror/impact-mirror.toml"];
@@ -20,8 +20,8 @@ pub fn load(path: Option<&Path>) -> Result<Settings, Error> {
     load_with(path, &[])
 }
 
-/// Where the configuration is: `path`, else the first default place that has one.
-pub fn place(path: Option<&Path>) -> Result<PathBuf, Error> {
+/// The file that `load` reads: `path`, else the first default place that has one.
+pub fn find(path: Option<&Path>) -> Result<PathBuf, Error> {
     match path {
         Some(path) => Ok(path.to_owned()),
         None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or(Error::NoFile),
@@ -31,7 +31,7 @@ pub fn place(path: Option<&Path>) -> Result<PathBuf, Error> {
 /// Loads the configuration as `load` does, with `changes` over file and environment. A change is written `KEY=VALUE`; a
 /// key without dots is one of `[accounts.NAME.quota]`, for all accounts.
 pub fn load_with(path: Option<&Path>, changes: &[String]) -> Result<Settings, Error> {
-    let path = place(path)?;
+    let path = find(path)?;
     let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
     check_with(&text, &path, &Environment::of_this_process(), changes)
 }
@@ -77,7 +77,8 @@ fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
     let alerts = receivers::alerts(root, environment);
     let downstream = receivers::downstream(root, environment);
     let accounts = accounts::read(root, environment);
-    let exports = exports::read(root, &accounts);
+    let catalogue = own_entries::read(root);
+    let exports = exports::read(root, &accounts, &catalogue);
     Some(Settings {
         reload_on_change: reload_on_change?,
         database: database?,
@@ -89,6 +90,7 @@ fn settings(root: &mut Section, environment: &Environment) -> Option<Settings> {
         alerts: alerts?,
         downstream: downstream?,
         accounts: accounts.whole,
+        catalogue,
         exports,
     })
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ::config::{Config, File, FileFormat, Value, ValueKind};
 
 use super::duration;
+use super::nearest::nearest;
 
 /// One thing that is wrong: the key, what it holds and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +148,11 @@ impl Found {
         &self.key
     }
 
+    /// Where problems are recorded.
+    pub(super) fn problems(&self) -> &Problems {
+        &self.problems
+    }
+
     /// Whether an environment variable says it.
     pub(super) fn is_from_environment(&self) -> bool {
         self.variable.is_some()
@@ -280,6 +286,21 @@ impl Found {
         Some(Section::new(key, Value::new(variable.as_ref(), kind), &problems))
     }
 
+    /// The table as a value of a type that refuses what it does not know; a problem where it is none.
+    pub(super) fn deserialize<T: serde::de::DeserializeOwned>(self) -> Option<T> {
+        let Section { path, table, problems, .. } = self.section()?;
+        let value = Value::new(None, ValueKind::Table(table.into_iter().collect()));
+        match serde_path_to_error::deserialize(value) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let at = error.path().to_string();
+                let key = if at == "." { path } else { format!("{path}.{at}") };
+                problems.add(key, format!("is not as the catalogue has it: {}", error.into_inner()));
+                None
+            }
+        }
+    }
+
     /// Whether it is a table, or text that an environment variable gives for one.
     pub(super) fn is_table(&self) -> bool {
         match &self.kind {
@@ -343,47 +364,4 @@ fn variable(value: &Value) -> Option<String> {
     let is_ours =
         |origin: &&str| origin.starts_with(super::environment::PREFIX) || origin.starts_with(super::changes::ORIGIN);
     value.origin().filter(is_ours).map(str::to_owned)
-}
-
-/// The known word that a misspelt one most likely means.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    known
-        .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3).min(4))
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// The number of letters to insert, delete, replace or swap with their neighbour.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
-    for i in 0..=from.len() {
-        for j in 0..=to.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
-                let swapped = i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
-                let swapped = if swapped { rows[i - 2][j - 2] + 1 } else { replaced };
-                replaced.min(swapped).min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
-            };
-        }
-    }
-    rows[from.len()][to.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_of_the_finger_finds_its_word() {
-        let known = ["since", "schedule", "report"];
-        assert_eq!(nearest("sinze", known.into_iter()), Some("since"));
-        assert_eq!(nearest("sicne", known.into_iter()), Some("since"));
-        assert_eq!(nearest("Schedul", known.into_iter()), Some("schedule"));
-        assert_eq!(nearest("banana", known.into_iter()), None);
-    }
 }

@@ -12,6 +12,7 @@ use croner::parser::{CronParser, Seconds};
 use secrecy::SecretString;
 use url::Url;
 
+use super::catalogue::Entry;
 use crate::account::{AccountName, AccountSid, Persona};
 use crate::column::{ColumnKind, OnTypeConflict, Partition};
 use crate::doubt::OnDoubts;
@@ -40,11 +41,18 @@ pub struct Settings {
     pub downstream: Option<Receiver>,
     /// The accounts, by name.
     pub accounts: BTreeMap<AccountName, Account>,
+    /// What the user adds to the catalogue, by handle.
+    pub catalogue: BTreeMap<String, Entry>,
     /// The exports, by name.
     pub exports: BTreeMap<ExportName, Export>,
 }
 
 impl Settings {
+    /// What is known of a source of accounts of this persona: what the user says over what the built-in catalogue does.
+    pub fn entry(&self, source: &Source, persona: Persona) -> Option<&Entry> {
+        super::exports::known(source, persona, &self.catalogue)
+    }
+
     /// What is set but has no effect in this version, a line for each key.
     pub fn not_yet(&self) -> Vec<String> {
         let mut keys = Vec::new();

@@ -74,10 +74,30 @@ pub fn forecast(
     now: DateTime<Utc>,
     horizon: TimeDelta,
 ) -> Forecast {
+    play(state, planned, known, now, horizon).forecast
+}
+
+/// A forecast, and how things stand at its end.
+pub(super) struct Played {
+    pub forecast: Forecast,
+    pub state: AccountState,
+    pub ordered: HashSet<ExportRequest>,
+}
+
+/// What `forecast` does, for who goes on from its end.
+pub(super) fn play(
+    state: AccountState,
+    planned: Vec<Wanted>,
+    known: &HashMap<ExportRequest, String>,
+    now: DateTime<Utc>,
+    horizon: TimeDelta,
+) -> Played {
     let until = now + horizon;
     let mut world = World::new(state, planned, known, now, until);
     let end = world.run(until);
-    Forecast { backfills: world.backfill_ends(&end), late: world.late(&end), calls: world.calls, waiting: end }
+    let (backfills, late) = (world.backfill_ends(&end), world.late(&end));
+    let forecast = Forecast { backfills, late, calls: world.calls, waiting: end };
+    Played { forecast, state: world.state, ordered: world.ordered }
 }
 
 /// A queue's order, then which feed's.

@@ -3,6 +3,7 @@
 mod budget;
 mod cells;
 mod change;
+mod days_ahead;
 mod demand;
 mod draft;
 mod forecast;
@@ -24,6 +25,7 @@ use crate::export::{Bucket, ExportName, ExportRequest, Program, RefreshRule, Res
 pub use budget::{AtMost, BudgetState, Spent};
 pub use cells::{next_refresh_at, wanted_after};
 pub use change::{BANDS, ChangeRates, Observed};
+pub use days_ahead::{DayAhead, DaysAhead, days_ahead};
 pub use draft::{Draft, draft};
 pub use forecast::{BackfillEnd, Forecast, Late, forecast};
 pub use wanted::{Action, Because, Plan, Wanted};

@@ -216,6 +216,7 @@ fn no_more_is_kept_for_fresh_days_than_the_schedule_can_use() {
 }
 
 mod budgets;
+mod days;
 mod forecasts;
 
 #[test]

@@ -43,7 +43,7 @@ fn stderr(output: &Output) -> &str {
 #[test]
 fn help() {
     let dir = StateDir::new();
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 30] = [
         &[],
         &["run"],
         &["sync"],
@@ -65,6 +65,10 @@ fn help() {
         &["exports"],
         &["exports", "pause"],
         &["exports", "resume"],
+        &["reports"],
+        &["reports", "list"],
+        &["reports", "describe"],
+        &["reports", "add"],
         &["migrate"],
         &["healthcheck"],
         &["init"],
