@@ -204,6 +204,7 @@ pub(super) async fn context(
     };
     write_configuration(&pool, &settings).await?;
     check_partitions(&pool, &settings, exports).await?;
+    retention::keep_views(&pool, &settings).await;
     let pulse = Arc::new(Pulse::new(settings.workers.lease));
     Ok(Arc::new(Context {
         pool,

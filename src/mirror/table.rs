@@ -10,9 +10,11 @@ use super::layout::{Layout, Origin, index_name};
 use crate::column::ColumnKind;
 use crate::export::ExportName;
 
+pub(super) mod analysts;
 pub(super) mod history;
 mod lookup;
 pub(super) mod merge;
+pub(super) mod views;
 
 /// The columns that every mirrored table has besides those of the file.
 const LINEAGE_DEFINITIONS: &str = "_account text not null, _program text not null, _day date not null, \

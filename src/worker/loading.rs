@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::column::ColumnKind;
 use crate::config::Export;
 use crate::doubt::{Doubt, Figures};
+use crate::error_chain::Chain;
 use crate::failpoint;
 use crate::job::Job;
 use crate::job::narrow::is_cut;
@@ -95,10 +96,36 @@ pub(super) async fn add_columns(
     file: &SpoolFile,
     target: &Target<'_>,
     now: DateTime<Utc>,
-) -> Result<(), mirror::Error> {
+) -> Result<Shape, mirror::Error> {
     let added = mirror::add_columns(conn, &file.path, job.request.format, target, now).await?;
     tell_changes(target, &added);
-    Ok(())
+    Ok(if added.is_empty() { Shape::AsBefore } else { Shape::Changed })
+}
+
+/// Whether a table got other columns or types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    AsBefore,
+    Changed,
+}
+
+impl Shape {
+    pub fn of(report: &mirror::Report) -> Self {
+        if report.table_changes.is_empty() { Self::AsBefore } else { Self::Changed }
+    }
+
+    /// Has the views for analysts follow what has changed and is committed. That they cannot follow now fails no load.
+    pub async fn follow(self, conn: &mut PgConnection, schema: &str) {
+        if self == Self::AsBefore {
+            return;
+        }
+        match mirror::views::keep(conn, schema).await {
+            Ok(said) => said.iter().for_each(|line| tracing::info!("{line}")),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the views for analysts cannot follow now; a later round does it");
+            }
+        }
+    }
 }
 
 fn tell_changes(target: &Target<'_>, changes: &[String]) {
@@ -183,16 +210,19 @@ impl Loading<'_> {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let mut target = target(context, job, self.export, self.kinds);
         let now = Clock.now();
-        add_columns(&mut conn, job, file, &target, now).await?;
+        let mut shape = add_columns(&mut conn, job, file, &target, now).await?;
         let mut writes = Writes::Differing;
-        loop {
-            match self.transaction(&mut conn, &target, now, writes).await {
+        let ended = loop {
+            match self.transaction(&mut conn, &target, now, writes, &mut shape).await {
                 Err(Failed::Load(mirror::Error::Narrow { widening, .. })) => {
                     writes = widen(&mut conn, job, file, &mut target, &widening).await?;
+                    shape = Shape::Changed;
                 }
-                ended => return ended,
+                ended => break ended,
             }
-        }
+        };
+        shape.follow(&mut conn, target.schema).await;
+        ended
     }
 
     /// Rows, coverage and the state `loaded`: one transaction.
@@ -202,6 +232,7 @@ impl Loading<'_> {
         target: &Target<'_>,
         now: DateTime<Utc>,
         writes: Writes,
+        shape: &mut Shape,
     ) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
         let Self { job, export, file, kept, started_at, doubted, context, .. } = *self;
         let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
@@ -233,6 +264,9 @@ impl Loading<'_> {
             let report = mirror::load(&mut tx, &file.path, job.request.format, target, load_id, now, writes).await?;
             failpoint::reach("rows-moved");
             let counts = counts(target, &report);
+            if Shape::of(&report) == Shape::Changed {
+                *shape = Shape::Changed;
+            }
             (counts, Some(report.rows_per_day), report.days_written)
         };
         if may_be_foreign(job) && counts.outside > 0 && counts.outside + counts.rejected >= counts.read {

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::leases::heartbeat;
 use super::ledger::Since;
-use super::loading::{add_columns, carried_over, counts, figures, locked_days, target, widen};
+use super::loading::{Shape, add_columns, carried_over, counts, figures, locked_days, target, widen};
 use super::outcome::{Failure, settle};
 use super::{Claimed, Context, Pool, Stop};
 use crate::archive;
@@ -123,15 +123,22 @@ async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut target = target(context, job, export, &kinds);
     let started_at = Clock.now();
-    add_columns(&mut conn, job, file, &target, started_at).await?;
-    loop {
+    let mut shape = add_columns(&mut conn, job, file, &target, started_at).await?;
+    let ended = loop {
         match transaction(context, &mut conn, job, origin, file, &target, started_at).await {
             Err(Failed::Load(mirror::Error::Narrow { widening, .. })) => {
                 widen(&mut conn, job, file, &mut target, &widening).await?;
+                shape = Shape::Changed;
             }
-            ended => return ended,
+            Ok((counts, changed)) => {
+                shape = if changed == Shape::Changed { changed } else { shape };
+                break Ok(counts);
+            }
+            Err(failed) => break Err(failed),
         }
-    }
+    };
+    shape.follow(&mut conn, target.schema).await;
+    ended
 }
 
 async fn transaction(
@@ -142,7 +149,7 @@ async fn transaction(
     file: &SpoolFile,
     target: &Target<'_>,
     started_at: DateTime<Utc>,
-) -> Result<Counts, Failed> {
+) -> Result<(Counts, Shape), Failed> {
     let export = &context.settings.exports[&job.export];
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     store::load::enter(&mut tx, job).await?;
@@ -151,7 +158,7 @@ async fn transaction(
     let report =
         mirror::load(&mut tx, &file.path, job.request.format, target, load_id, started_at, Writes::All).await?;
     failpoint::reach("reload-rows-moved");
-    let counts = counts(target, &report);
+    let (counts, shape) = (counts(target, &report), Shape::of(&report));
     let figures = figures(job, &counts, Some(&report.rows_per_day));
     let carried = carried_over(&mut tx, job, Vec::new(), figures).await?;
     let doubts = proof::all(proof::doubts(figures, export.max_rows), carried);
@@ -168,5 +175,5 @@ async fn transaction(
     failpoint::reach("reload-written");
     tx.commit().await.map_err(store::failed("commit a load"))?;
     failpoint::reach("reload-committed");
-    Ok(counts)
+    Ok((counts, shape))
 }

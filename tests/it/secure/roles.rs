@@ -109,7 +109,7 @@ async fn the_daemon_lives_whole_with_few_rights_and_the_reader_reads_all_and_wri
     // A type that proves too narrow, new columns, rows that change and versions of them.
     scene
         .execute(
-            "drop view impact.actions_versions cascade;
+            "drop view impact.actions_versions, impact.actions_current cascade;
              alter table impact.actions alter column payout type bigint using round(payout);
              alter table impact.actions_history alter column payout type bigint using round(payout);
              update impact.actions set _row_hash = gen_random_uuid();
