@@ -132,15 +132,16 @@ fn wanted(schema: &str, sources: &Sources) -> Vec<Wanted> {
         (&PAYOUTS_MONTHLY, text::payouts_monthly(schema, actions, As::Known)),
     ];
     wanted.extend(known.map(|(view, query)| Wanted { view, what: What::Function, query }));
-    let has_tables = !actions.is_empty() || !clicks.is_empty();
     let answers = actions.iter().any(|feeding| feeding.answers);
     for one in &mut wanted {
-        let is_filled = match one.what {
-            What::View => has_tables && (one.view.name != PAYOUTS_MONTHLY.name || !actions.is_empty()),
-            What::Function => answers,
+        let is_filled = match (one.what, one.view.name) {
+            (What::Function, _) => answers,
+            (What::View, name) if name == CLICKS_DAILY.name => !clicks.is_empty(),
+            (What::View, name) if name == PERFORMANCE_DAILY.name => !actions.is_empty() || !clicks.is_empty(),
+            (What::View, _) => !actions.is_empty(),
         };
         if !is_filled {
-            one.query.insert_str(0, "/* empty */ ");
+            one.query = text::empty(one.view);
         }
     }
     wanted
@@ -165,7 +166,7 @@ impl Wanted {
     }
 
     fn is_empty(&self) -> bool {
-        self.query.starts_with("/* empty */")
+        self.query == text::empty(self.view)
     }
 
     fn comment(&self) -> String {

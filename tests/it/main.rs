@@ -15,6 +15,8 @@ mod config;
 /// Killed at every named place, and at random ones.
 #[cfg(feature = "failpoints")]
 mod crash;
+/// What the documents say of the data, and the queries in them.
+mod data;
 /// The embedded Postgres: started, joined, stopped, left behind.
 mod embedded;
 /// The engine in this process, against the simulator and a real database.

@@ -134,7 +134,7 @@ const fn partner_of(persona: Persona) -> [&'static str; 2] {
 }
 
 /// A view without rows, whatever there is.
-fn empty(view: &View) -> String {
+pub(in crate::mirror) fn empty(view: &View) -> String {
     let columns: Vec<_> = view.columns.iter().map(|column| format!("null::{} as {}", column.kind, column.name)).collect();
     format!("select {} where false", columns.join(", "))
 }

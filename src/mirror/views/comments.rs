@@ -126,7 +126,7 @@ fn about(mirrored: &Mirrored, relation: &str) -> Option<String> {
         return None;
     }
     if relation != name {
-        return Some(format!("{TABLE}{name} of impact.com: one month of it."));
+        return Some(mirrored.table.about_partition());
     }
     let report = mirrored.report.as_ref();
     let what = match (mirrored.entry, report) {
