@@ -27,8 +27,11 @@ create index click_day_day on impact_mirror.click_day (day);
 create table impact_mirror.click_rollup (
     export     text        not null references impact_mirror.export (name),
     definition text        not null,
+    missing    bigint      not null,
     filled_at  timestamptz not null,
     constraint click_rollup_pkey primary key (export)
 );
 comment on table impact_mirror.click_rollup is
     'The exports whose clicks are in click_day, and how they were added up: where that changes, all of it is done anew.';
+comment on column impact_mirror.click_rollup.missing is
+    'How many rows of cells were not in the table when it was added up. Where that is another number now, somebody loads without adding up, such as an older version, and all of it is done anew.';

@@ -1,6 +1,7 @@
 //! Clicks added up by day, program and partner, in `impact_mirror.click_day`: a load does so for its window, in its transaction.
 //!
-//! Where the way of adding up changes, or a table is not in it yet, all of the table is done anew by [`fill`].
+//! Where the way of adding up changes, a table is not in it yet, or an older version has loaded beside us, all of the table is done anew
+//! by [`fill`].
 
 use chrono::NaiveDate;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -78,8 +79,12 @@ pub(super) async fn fill(conn: &mut PgConnection, feeding: &Feeding) -> Result<O
     let added = sqlx::raw_sql(AssertSqlSafe(feeding.add_up())).execute(&mut *tx).await.map_err(place.database(STEP))?;
     sqlx::query!(
         r#"
-        insert into impact_mirror.click_rollup (export, definition, filled_at) values ($1, $2, now())
-        on conflict (export) do update set definition = excluded.definition, filled_at = excluded.filled_at
+        insert into impact_mirror.click_rollup (export, definition, filled_at, missing)
+        select $1, $2, now(),
+               coalesce((select sum(rows) from impact_mirror.cell where export = $1), 0)
+                   - coalesce((select sum(clicks) from impact_mirror.click_day where export = $1), 0)
+        on conflict (export) do update
+        set definition = excluded.definition, filled_at = excluded.filled_at, missing = excluded.missing
         "#,
         table.name(),
         definition,
@@ -92,14 +97,22 @@ pub(super) async fn fill(conn: &mut PgConnection, feeding: &Feeding) -> Result<O
 }
 
 async fn is_filled(conn: &mut PgConnection, place: &Place, definition: &str) -> Result<bool, Error> {
-    let standing = sqlx::query_scalar!(
-        "select definition from impact_mirror.click_rollup where export = $1",
-        place.export.as_str()
+    // Of the same days both sums change alike, unless somebody loads without adding up.
+    let is_filled = sqlx::query_scalar!(
+        r#"
+        select definition = $2
+               and missing = coalesce((select sum(rows) from impact_mirror.cell where export = $1), 0)
+                   - coalesce((select sum(clicks) from impact_mirror.click_day where export = $1), 0) as "is_filled!"
+        from impact_mirror.click_rollup
+        where export = $1
+        "#,
+        place.export.as_str(),
+        definition,
     )
     .fetch_optional(conn)
     .await
     .map_err(place.database(STEP))?;
-    Ok(standing.as_deref() == Some(definition))
+    Ok(is_filled == Some(true))
 }
 
 /// The statement, and which table that is: another of the same name has other rows.
