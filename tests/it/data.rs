@@ -11,7 +11,7 @@ use impact_mirror::config::{self, Environment, Settings, catalogue};
 use impact_mirror::export::{Program, Source, Window};
 use impact_mirror::mirror::{self, Target, Widens, Writes};
 use impact_mirror::sandbox::{Options, Sandbox};
-use sqlx::{AssertSqlSafe, Column as _, Executor as _, PgPool, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Column as _, Executor as _, PgPool, Row as _, SqlSafeStr as _, TypeInfo as _, ValueRef as _};
 
 use crate::support::database::{TestDatabase, migrated};
 
