@@ -51,7 +51,10 @@ pub(super) async fn keep_views(pool: &PgPool, settings: &Settings) {
     match kept.await {
         Ok(said) => said.iter().for_each(|line| tracing::info!("{line}")),
         Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "the views for analysts cannot be kept now; a later round does it");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the views for analysts cannot be kept now; a later round does it"
+            );
         }
     }
 }

@@ -48,14 +48,10 @@ pub(super) async fn forget_window(
 
 /// Forgets all days before one.
 pub(super) async fn forget_before(conn: &mut PgConnection, place: &Place, day: NaiveDate) -> Result<(), Error> {
-    sqlx::query!(
-        "delete from impact_mirror.click_day where export = $1 and day < $2",
-        place.export.as_str(),
-        day,
-    )
-    .execute(conn)
-    .await
-    .map_err(place.database(STEP))?;
+    sqlx::query!("delete from impact_mirror.click_day where export = $1 and day < $2", place.export.as_str(), day,)
+        .execute(conn)
+        .await
+        .map_err(place.database(STEP))?;
     Ok(())
 }
 

@@ -15,8 +15,8 @@ use super::table::analysts::{ACTIONS_CURRENT, CLICKS_DAILY, PAYOUTS_MONTHLY, PER
 use super::table::views::{self as text, As, Feeding};
 use crate::error_chain::Chain;
 use crate::export::ExportName;
-pub(super) use sources::feeding_of_clicks;
 use sources::Sources;
+pub(super) use sources::feeding_of_clicks;
 
 /// How the comments of our views and functions end, before a hash of their query.
 pub(super) const MARK: &str = " Kept by impact-mirror (";
@@ -51,10 +51,7 @@ pub async fn keep(conn: &mut PgConnection, schema: &str) -> Result<Vec<String>, 
     Ok(said)
 }
 
-async fn begin<'c>(
-    conn: &'c mut PgConnection,
-    place: &Place,
-) -> Result<sqlx::Transaction<'c, sqlx::Postgres>, Error> {
+async fn begin<'c>(conn: &'c mut PgConnection, place: &Place) -> Result<sqlx::Transaction<'c, sqlx::Postgres>, Error> {
     let mut tx = conn.begin().await.map_err(place.database("begin to change a view"))?;
     run(&mut tx, "set local lock_timeout = '2s'".to_owned(), place).await?;
     Ok(tx)
@@ -170,7 +167,8 @@ impl Wanted {
     }
 
     fn comment(&self) -> String {
-        let hash = xxhash_rust::xxh3::xxh3_64(format!("{}{}{:?}", self.query, self.view.says, self.view.columns).as_bytes());
+        let hash =
+            xxhash_rust::xxh3::xxh3_64(format!("{}{}{:?}", self.query, self.view.says, self.view.columns).as_bytes());
         let says = match self.what {
             What::View => self.view.says.to_owned(),
             What::Function => format!(
@@ -213,10 +211,9 @@ impl Wanted {
     async fn write(&self, conn: &mut PgConnection, schema: &str, place: &Place) -> Result<(), Error> {
         let comment = self.comment();
         let statements = match self.what {
-            What::View => [
-                text::replace(schema, self.view, &self.query),
-                text::comment_view(schema, self.view, &comment),
-            ],
+            What::View => {
+                [text::replace(schema, self.view, &self.query), text::comment_view(schema, self.view, &comment)]
+            }
             What::Function => [
                 text::replace_function(schema, self.view, &self.query),
                 text::comment_function(schema, self.view, &comment),
@@ -230,7 +227,9 @@ impl Wanted {
 
     /// Whether what it reads or is typed by is a view of ours.
     async fn stands_on_ours(&self, conn: &mut PgConnection, schema: &str, place: &Place) -> Result<bool, Error> {
-        if self.what == What::View && self.view.name == ACTIONS_CURRENT.name || !self.query.contains(ACTIONS_CURRENT.name) {
+        if self.what == What::View && self.view.name == ACTIONS_CURRENT.name
+            || !self.query.contains(ACTIONS_CURRENT.name)
+        {
             return Ok(true);
         }
         let base = Self { view: &ACTIONS_CURRENT, what: What::View, query: String::new() };
@@ -301,6 +300,9 @@ async fn index_months(conn: &mut PgConnection, feeding: &Feeding) -> Result<Opti
 }
 
 async fn run(conn: &mut PgConnection, statement: String, place: &Place) -> Result<(), Error> {
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await.map_err(place.database("keep the views for analysts"))?;
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(conn)
+        .await
+        .map_err(place.database("keep the views for analysts"))?;
     Ok(())
 }

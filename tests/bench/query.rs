@@ -78,8 +78,7 @@ const QUESTIONS: [(&str, &str, &str); 6] = [
 
 fn main() {
     let arguments: Vec<i64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let (actions, clicks) =
-        (*arguments.first().unwrap_or(&1_000_000), *arguments.get(1).unwrap_or(&5_000_000));
+    let (actions, clicks) = (*arguments.first().unwrap_or(&1_000_000), *arguments.get(1).unwrap_or(&5_000_000));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(bench(actions, clicks));
 }
@@ -95,7 +94,8 @@ async fn bench(actions: i64, clicks: i64) {
     store::migrate(&options).await.unwrap();
     let pool = store::connect(options, 4).await.unwrap();
     let dir = tempfile::TempDir::new().unwrap();
-    let text = format!("state_dir = \"{}\"\n[database]\nurl = \"{}\"\n{SETTINGS}", dir.path().display(), embedded.url());
+    let text =
+        format!("state_dir = \"{}\"\n[database]\nurl = \"{}\"\n{SETTINGS}", dir.path().display(), embedded.url());
     let environment = Environment::from([("TOKEN", "made-up".to_owned())]);
     let settings = config::check(&text, Path::new("mirror.toml"), &environment).unwrap();
     app::write_configuration(&pool, &settings).await.unwrap();
@@ -125,7 +125,10 @@ async fn bench(actions: i64, clicks: i64) {
         took.sort();
         println!("| `{view}` | {question} | {:.3} |", took[1].as_secs_f64());
     }
-    println!("\na window of clicks of one program and day added up by its load: {:.3} s", window(&pool).await.as_secs_f64());
+    println!(
+        "\na window of clicks of one program and day added up by its load: {:.3} s",
+        window(&pool).await.as_secs_f64()
+    );
     pool.close().await;
     sqlx::raw_sql(AssertSqlSafe(format!("drop database {DATABASE} with (force)"))).execute(&mut conn).await.unwrap();
     drop(conn);
@@ -235,10 +238,11 @@ async fn fill(pool: &PgPool, table: &str, rows: i64) {
     let mut conn = pool.acquire().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *conn).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(format!("vacuum analyze impact.{table}"))).execute(&mut *conn).await.unwrap();
-    let size: String = sqlx::query_scalar("select pg_size_pretty(pg_total_relation_size(format('impact.%I', $1)::regclass))")
-        .bind(table)
-        .fetch_one(&mut *conn)
-        .await
-        .unwrap();
+    let size: String =
+        sqlx::query_scalar("select pg_size_pretty(pg_total_relation_size(format('impact.%I', $1)::regclass))")
+            .bind(table)
+            .fetch_one(&mut *conn)
+            .await
+            .unwrap();
     println!("{rows} {table}, {size}, made in {:.0} s", began.elapsed().as_secs_f64());
 }

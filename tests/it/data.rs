@@ -11,7 +11,9 @@ use impact_mirror::config::{self, Environment, Settings, catalogue};
 use impact_mirror::export::{Program, Source, Window};
 use impact_mirror::mirror::{self, Target, Widens, Writes};
 use impact_mirror::sandbox::{Options, Sandbox};
-use sqlx::{AssertSqlSafe, Column as _, Executor as _, PgPool, Row as _, SqlSafeStr as _, TypeInfo as _, ValueRef as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Executor as _, PgPool, Row as _, SqlSafeStr as _, TypeInfo as _, ValueRef as _,
+};
 
 use crate::support::database::{TestDatabase, migrated};
 
@@ -45,7 +47,8 @@ fn path(name: &str) -> PathBuf {
 async fn filled() -> TestDatabase {
     let database = migrated().await;
     let dir = tempfile::TempDir::new().unwrap();
-    let text = format!("state_dir = \"{}\"\n[database]\nurl = \"{}\"\n{SETTINGS}", dir.path().display(), database.url());
+    let text =
+        format!("state_dir = \"{}\"\n[database]\nurl = \"{}\"\n{SETTINGS}", dir.path().display(), database.url());
     let environment = Environment::from([("TOKEN", "made-up".to_owned())]);
     let settings = config::check(&text, Path::new("mirror.toml"), &environment).unwrap();
     app::write_configuration(database.pool(), &settings).await.unwrap();
@@ -201,7 +204,11 @@ async fn generated(pool: &PgPool, what: &str) -> String {
             .await
             .unwrap();
             for (view, says) in views {
-                let _ = write!(text, "### `impact.{view}`\n\n{}\n\n| column | type | what it says |\n| --- | --- | --- |\n", unmarked(&says));
+                let _ = write!(
+                    text,
+                    "### `impact.{view}`\n\n{}\n\n| column | type | what it says |\n| --- | --- | --- |\n",
+                    unmarked(&says)
+                );
                 let columns: Vec<(String, String, String)> = sqlx::query_as(
                     "select attname::text, format_type(atttypid, atttypmod), col_description(attrelid, attnum) from pg_attribute \
                      where attrelid = format('impact.%I', $1)::regclass and attnum > 0 order by attnum",
@@ -243,13 +250,20 @@ async fn generated(pool: &PgPool, what: &str) -> String {
             }
         }
         "reports" => {
-            text.push_str("| report | of a | a row, and what to know | key | dated by |\n| --- | --- | --- | --- | --- |\n");
+            text.push_str(
+                "| report | of a | a row, and what to know | key | dated by |\n| --- | --- | --- | --- | --- |\n",
+            );
             let clicks = catalogue().clicks.iter().map(|(persona, entry)| (format!("clicks ({persona})"), entry));
             let reports = catalogue().reports.iter().map(|(handle, entry)| (format!("`{handle}`"), entry));
             for (name, entry) in clicks.chain(reports) {
                 let key = entry.key.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ");
                 let date = entry.date_column.as_ref().map(|column| format!("`{column}`")).unwrap_or_default();
-                let _ = writeln!(text, "| {name} | {} | {} | {key} | {date} |", entry.persona, entry.says.replace('|', "\\|"));
+                let _ = writeln!(
+                    text,
+                    "| {name} | {} | {} | {key} | {date} |",
+                    entry.persona,
+                    entry.says.replace('|', "\\|")
+                );
             }
         }
         other => panic!("docs/data.md wants {other:?} generated, which nobody knows"),

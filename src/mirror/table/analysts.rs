@@ -61,7 +61,11 @@ pub(in crate::mirror) static ACTIONS_CURRENT: View = View {
         shown("original_sale_amount", Numeric, "What was sold before any change."),
         shown("payout", Numeric, "What the partner gets."),
         shown("original_payout", Numeric, "What the partner was to get before any change."),
-        shown("original_currency", Text, "The currency that the sale was made in, which is not that of the amounts here."),
+        shown(
+            "original_currency",
+            Text,
+            "The currency that the sale was made in, which is not that of the amounts here.",
+        ),
         shown("promo_code", Text, "The promotion code that was used."),
         shown("customer_status", Text, "Whether the customer is new to the brand."),
         shown("load_id", Bigint, "The load that last wrote the row: impact_mirror.load."),

@@ -94,9 +94,9 @@ fn read(name: &str, from: ColumnKind, to: ColumnKind) -> String {
         _ if from == to => column,
         (_, ColumnKind::Text) => format!("{column}::text"),
         (ColumnKind::Bigint, ColumnKind::Numeric) => format!("{column}::numeric"),
-        (ColumnKind::Text, ColumnKind::Numeric) => format!(
-            "case when {column} ~ '^\\s*[-+]?[0-9]{{1,60}}(\\.[0-9]{{1,60}})?\\s*$' then {column}::numeric end"
-        ),
+        (ColumnKind::Text, ColumnKind::Numeric) => {
+            format!("case when {column} ~ '^\\s*[-+]?[0-9]{{1,60}}(\\.[0-9]{{1,60}})?\\s*$' then {column}::numeric end")
+        }
         (ColumnKind::Text, ColumnKind::Boolean) => format!(
             "case when lower({column}) in ('true', 't', 'yes', '1') then true when lower({column}) in ('false', 'f', 'no', '0') then false end"
         ),
@@ -117,7 +117,8 @@ struct Keys {
 /// By which columns clicks and actions are brought together. A partner's listing names programs alone, and his clicks have no
 /// partner but himself.
 fn keys(persona: Persona, actions: &[Feeding]) -> Keys {
-    let tells_id = actions.iter().filter(|feeding| feeding.persona == persona).all(|feeding| feeding.tells("partner_id"));
+    let tells_id =
+        actions.iter().filter(|feeding| feeding.persona == persona).all(|feeding| feeding.tells("partner_id"));
     match persona {
         Persona::Partner => Keys { program: "program_name", partner: "null::text" },
         Persona::Brand | Persona::Agency if tells_id => Keys { program: "program_id", partner: "partner_id" },
@@ -135,7 +136,8 @@ const fn partner_of(persona: Persona) -> [&'static str; 2] {
 
 /// A view without rows, whatever there is.
 pub(in crate::mirror) fn empty(view: &View) -> String {
-    let columns: Vec<_> = view.columns.iter().map(|column| format!("null::{} as {}", column.kind, column.name)).collect();
+    let columns: Vec<_> =
+        view.columns.iter().map(|column| format!("null::{} as {}", column.kind, column.name)).collect();
     format!("select {} where false", columns.join(", "))
 }
 

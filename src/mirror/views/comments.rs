@@ -82,7 +82,8 @@ async fn renewed(
     .await
     .map_err(place.database("read the comments"))?;
     let columns = columns(mirrored);
-    let is_ours = |relation: &str| found.iter().any(|one| one.relation == relation && one.column.as_deref() == Some("_row_hash"));
+    let is_ours =
+        |relation: &str| found.iter().any(|one| one.relation == relation && one.column.as_deref() == Some("_row_hash"));
     let mut statements = Vec::new();
     for Found { relation, kind, column, comment } in found.iter().filter(|one| is_ours(&one.relation)) {
         let Some(column) = column else {

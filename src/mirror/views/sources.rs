@@ -124,7 +124,8 @@ fn one_listing_of_each_account(listings: Vec<(String, Vec<String>, Feeding)>) ->
     let best: BTreeMap<String, String> =
         best.into_iter().map(|(account, (_, _, report))| (account.to_owned(), report.to_owned())).collect();
     let chosen = listings.into_iter().filter_map(|(report, accounts, feeding)| {
-        let only: Vec<String> = accounts.iter().filter(|account| best.get(*account) == Some(&report)).cloned().collect();
+        let only: Vec<String> =
+            accounts.iter().filter(|account| best.get(*account) == Some(&report)).cloned().collect();
         match only.len() {
             0 => None,
             all if all == accounts.len() => Some(feeding),

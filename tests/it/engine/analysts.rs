@@ -170,7 +170,12 @@ fn everything() -> String {
         actions(40),
         report("partner_actions", "partner", "mp_action_listing_sku", ""),
         report("partner_actions_fast", "partner", "mp_action_listing_fast", "key = []\n"),
-        report("agency_actions", "agency", "agency_action_listing", "key = [\"ActionId\"]\ndate_column = \"ActionDate\"\n"),
+        report(
+            "agency_actions",
+            "agency",
+            "agency_action_listing",
+            "key = [\"ActionId\"]\ndate_column = \"ActionDate\"\n",
+        ),
         clicks(3),
         format!("[exports.partner_clicks]\naccounts = [\"partner\"]\nclicks = true\nsince = \"{}\"\n", days_ago(3)),
     ]
@@ -242,9 +247,8 @@ async fn assert_views(world: &World, settings: &Settings) {
             whole("payout")
         ))
         .await;
-    let figures = |sums: &Sums| {
-        format!("{}|{}|{}|{}", Sums::number(sums.actions), sums.sale, sums.payout, sums.of_clicks())
-    };
+    let figures =
+        |sums: &Sums| format!("{}|{}|{}|{}", Sums::number(sums.actions), sums.sale, sums.payout, sums.of_clicks());
     assert_eq!(sorted(shown), lines(&by_partner, figures));
 }
 
@@ -305,7 +309,8 @@ async fn views_live_through_wider_columns_with_their_grants_and_what_people_buil
         let before = world.query(figures).await;
         assert!(before.len() > 3, "{before:?}");
 
-        let settings = world.settings(&(plain + "[exports.actions.types]\nPayout = \"text\"\nSale_Amount = \"text\"\n"));
+        let settings =
+            world.settings(&(plain + "[exports.actions.types]\nPayout = \"text\"\nSale_Amount = \"text\"\n"));
         world.request_refresh_of_all(&settings).await;
         assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
         let types = "select string_agg(format_type(atttypid, null), ' ') from pg_attribute \
@@ -363,14 +368,18 @@ async fn clicks_added_up_are_those_of_the_table_whatever_happens_to_it() {
     assert_ne!(world.value("select count(*)::text from impact_mirror.click_day").await, "0");
 
     // By hand, nobody is told; what is read again is right again.
-    world.execute("delete from impact.clicks where _line = 2; update impact.clicks set _row_hash = gen_random_uuid()").await;
+    world
+        .execute("delete from impact.clicks where _line = 2; update impact.clicks set _row_hash = gen_random_uuid()")
+        .await;
     assert_eq!(world.query(differing).await.len(), 8, "four days, either way");
     world.request_refresh_of_all(&settings).await;
     assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
     assert_eq!(world.query(differing).await, Vec::<String>::new());
 
     // A version that adds nothing up has loaded beside us.
-    world.execute("delete from impact_mirror.click_day where day = (select max(day) from impact_mirror.click_day)").await;
+    world
+        .execute("delete from impact_mirror.click_day where day = (select max(day) from impact_mirror.click_day)")
+        .await;
     world.start(&settings).await.stop(std::time::Duration::from_secs(5)).await;
     assert_eq!(world.query(differing).await, Vec::<String>::new());
 
@@ -403,7 +412,10 @@ async fn every_table_view_and_column_carries_a_comment_that_is_renewed_and_not_w
     assert_eq!(world.value(comment("payout")).await, payout);
     assert_eq!(world.value(comment("mp_id")).await, "source: mp_id");
     let about = world.value("select obj_description('impact.actions'::regclass)").await;
-    assert!(about.starts_with("Mirror of the export actions of impact.com: Action Listing (adv_action_listing_pm_only)."), "{about}");
+    assert!(
+        about.starts_with("Mirror of the export actions of impact.com: Action Listing (adv_action_listing_pm_only)."),
+        "{about}"
+    );
 
     world
         .execute(
