@@ -115,15 +115,20 @@ impl Shape {
     }
 
     /// Has the views for analysts follow what has changed and is committed. That they cannot follow now fails no load.
-    pub async fn follow(self, conn: &mut PgConnection, schema: &str) {
+    pub async fn follow(self, context: &Context) {
         if self == Self::AsBefore {
             return;
         }
-        match mirror::views::keep(conn, schema).await {
+        let kept = async {
+            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+            Ok::<_, Failed>(mirror::views::keep(&mut conn, &context.settings.database.schema).await?)
+        };
+        match kept.await {
             Ok(said) => said.iter().for_each(|line| tracing::info!("{line}")),
-            Err(error) => {
+            Err(Failed::Load(error)) => {
                 tracing::warn!(error = %Chain(&error), "the views for analysts cannot follow now; a later round does it");
             }
+            Err(_) => tracing::warn!("the views for analysts cannot follow now; a later round does it"),
         }
     }
 }
@@ -204,25 +209,23 @@ pub(super) struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// Makes room for what the file brings, and loads it.
-    pub async fn load(&self) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
+    /// Makes room for what the file brings, and loads it; tells whether the table is another now.
+    pub async fn load(&self, shape: &mut Shape) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
         let Self { context, job, file, .. } = *self;
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let mut target = target(context, job, self.export, self.kinds);
         let now = Clock.now();
-        let mut shape = add_columns(&mut conn, job, file, &target, now).await?;
+        *shape = add_columns(&mut conn, job, file, &target, now).await?;
         let mut writes = Writes::Differing;
-        let ended = loop {
-            match self.transaction(&mut conn, &target, now, writes, &mut shape).await {
+        loop {
+            match self.transaction(&mut conn, &target, now, writes, shape).await {
                 Err(Failed::Load(mirror::Error::Narrow { widening, .. })) => {
                     writes = widen(&mut conn, job, file, &mut target, &widening).await?;
-                    shape = Shape::Changed;
+                    *shape = Shape::Changed;
                 }
-                ended => break ended,
+                ended => return ended,
             }
-        };
-        shape.follow(&mut conn, target.schema).await;
-        ended
+        }
     }
 
     /// Rows, coverage and the state `loaded`: one transaction.

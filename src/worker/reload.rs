@@ -42,12 +42,13 @@ pub(super) async fn step(context: &Context, job: &Job, load_id: i64) -> Result<(
     let ended = async {
         let (origin, file) = fetch(context, job, load_id).await?;
         failpoint::reach("reload-spooled");
-        let counts = load(context, job, &origin, &file).await?;
+        let (counts, shape) = load(context, job, &origin, &file).await?;
         context.count(job, &file, &counts, began_at);
-        Ok(counts)
+        Ok((counts, shape))
     };
     match ended.await {
-        Ok(counts) => {
+        Ok((counts, shape)) => {
+            shape.follow(context).await;
             tracing::info!(
                 row_count = counts.read,
                 rejected = counts.rejected,
@@ -117,28 +118,23 @@ async fn fetch(context: &Context, job: &Job, load_id: i64) -> Result<(Origin, Sp
 
 /// Rows, coverage and the state `loaded`: one transaction, as for a file of impact.com. What is doubtful about the file is told
 /// again, but does not lead to another fetch, to shorter windows or to a refusal: nothing else is to be had.
-async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -> Result<Counts, Failed> {
+async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -> Result<(Counts, Shape), Failed> {
     let export = &context.settings.exports[&job.export];
     let kinds = BTreeMap::new();
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut target = target(context, job, export, &kinds);
     let started_at = Clock.now();
     let mut shape = add_columns(&mut conn, job, file, &target, started_at).await?;
-    let ended = loop {
+    loop {
         match transaction(context, &mut conn, job, origin, file, &target, started_at).await {
             Err(Failed::Load(mirror::Error::Narrow { widening, .. })) => {
                 widen(&mut conn, job, file, &mut target, &widening).await?;
                 shape = Shape::Changed;
             }
-            Ok((counts, changed)) => {
-                shape = if changed == Shape::Changed { changed } else { shape };
-                break Ok(counts);
-            }
-            Err(failed) => break Err(failed),
+            Ok((counts, Shape::AsBefore)) => return Ok((counts, shape)),
+            ended => return ended,
         }
-    };
-    shape.follow(&mut conn, target.schema).await;
-    ended
+    }
 }
 
 async fn transaction(

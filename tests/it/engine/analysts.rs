@@ -347,6 +347,7 @@ async fn views_follow_exports_that_are_renamed_and_leave_alone_what_is_not_ours(
     assert_eq!(world.query(exports).await, Vec::<String>::new());
     world.execute("drop table impact.sales; drop table impact.payouts_monthly").await;
     let settings = world.settings(&(actions(2) + &clicks(1)));
+    world.start(&settings).await.stop(std::time::Duration::from_secs(5)).await; // it is configured again
     world.request_refresh_of_all(&settings).await;
     assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
     assert_eq!(world.query(exports).await, ["actions"]);
