@@ -142,6 +142,7 @@ struct Shown {
 
 async fn run(pool: &PgPool, statement: &str) -> Shown {
     let mut conn = pool.acquire().await.unwrap();
+    sqlx::raw_sql("set timezone to 'UTC'").execute(&mut *conn).await.unwrap();
     let described = (&mut *conn).describe(AssertSqlSafe(statement.to_owned()).into_sql_str()).await;
     let described = described.unwrap_or_else(|error| panic!("{error}\n{statement}"));
     let names = described.columns().iter().map(|column| column.name().to_owned()).collect();
@@ -312,7 +313,6 @@ async fn remade(pool: &PgPool, document: &str) -> String {
 #[tokio::test]
 async fn the_description_of_the_data_is_up_to_date_and_its_queries_give_what_it_shows() {
     let database = filled().await;
-    sqlx::raw_sql("set timezone to 'UTC'").execute(database.pool()).await.unwrap();
     let file = path("docs/data.md");
     let found = std::fs::read_to_string(&file).unwrap();
     let expected = remade(database.pool(), &found).await;
