@@ -3,7 +3,7 @@
 # Queries are checked against .sqlx, so nothing here needs a database at compile time, whatever DATABASE_URL says.
 export SQLX_OFFLINE = true
 
-.PHONY: help demo test test-browser test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale bench-page fuzz prepare check-prepare check-alerts deny sbom postgres dev-db \
+.PHONY: help demo test test-browser test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale bench-page bench-query fuzz prepare check-prepare check-alerts deny sbom postgres dev-db \
 	release install install-files deb image image-prebuilt test-deploy test-containers
 
 help: ## this list
@@ -51,6 +51,9 @@ bench-planner: ## our planner beside two simple strategies: a brand with 25 prog
 
 bench-page: postgres ## the page of 50 exports of 25 programs over 3 years: answer times, bytes, and what 50 viewers cost
 	cargo bench --locked --bench page -- $(ARGS)
+
+bench-query: postgres ## the question of each view for analysts over many rows, median of three. ARGS="ACTIONS CLICKS"
+	cargo bench --locked --bench query -- $(ARGS)
 
 fuzz: ## random files and values against the readers, after the coverage they bring; all of them, 30 s each. ARGS="csv 60"
 	.ci/fuzz $(ARGS)

@@ -63,3 +63,5 @@ begin
 end $$;
 grant select on all tables in schema impact to impact_mirror_reader;
 alter default privileges for role impact_mirror_daemon in schema impact grant select on tables to impact_mirror_reader;
+-- And what the owner makes there, should it run the daemon itself.
+alter default privileges in schema impact grant select on tables to impact_mirror_reader;

@@ -192,6 +192,7 @@ pub(super) async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
 
 async fn keep_tables(context: &Context) -> anyhow::Result<()> {
     let exports: Vec<ExportName> = context.settings.exports.keys().cloned().collect();
+    retention::keep_views(&context.pool, &context.settings).await;
     retention::keep_tables(&context.pool, &context.settings, &exports).await
 }
 

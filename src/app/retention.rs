@@ -8,7 +8,7 @@ use crate::column::Partition;
 use crate::config::{Export, Settings};
 use crate::export::{ExportName, Window};
 use crate::failpoint;
-use crate::mirror::{history, partitions};
+use crate::mirror::{self, history, partitions};
 use crate::{account::AccountName, store};
 
 /// Days that are deleted in one transaction.
@@ -40,6 +40,23 @@ pub async fn keep_tables(pool: &PgPool, settings: &Settings, exports: &[ExportNa
         }
     }
     Ok(())
+}
+
+/// Brings the views for analysts up to date with the configuration. That it cannot be done now stops nothing.
+pub(super) async fn keep_views(pool: &PgPool, settings: &Settings) {
+    let kept = async {
+        let mut conn = pool.acquire().await?;
+        anyhow::Ok(mirror::views::keep(&mut conn, &settings.database.schema).await?)
+    };
+    match kept.await {
+        Ok(said) => said.iter().for_each(|line| tracing::info!("{line}")),
+        Err(error) => {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the views for analysts cannot be kept now; a later round does it"
+            );
+        }
+    }
 }
 
 async fn make_ahead(

@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::error::{Error, Place, is_unique_violation};
-use super::history;
 use super::layout::{Change, Layout, Origin};
 use super::table::{Table, Zones};
+use super::{history, views};
 use crate::column::ColumnKind;
 
 /// What the lineage columns are, for people who look at the table.
-const LINEAGE_COMMENTS: [(&str, &str); 8] = [
+pub(super) const LINEAGE_COMMENTS: [(&str, &str); 8] = [
     ("_account", "The account that the row was read from."),
     ("_program", "The program that was asked for; empty where the export is not narrowed to one."),
     ("_day", "The day, in the zone of the account, under which the row is kept."),
@@ -66,10 +66,26 @@ fn loads_of(table: &Table) -> String {
 /// it is asked for a moment at a time, shorter than Postgres takes to look for a deadlock: a long query delays the load and no
 /// other reader.
 pub(super) async fn keep_readers_out(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<(), Error> {
+    let locking = lock_of(conn, table, place).await?;
+    keep_out(conn, table, locking, place).await
+}
+
+/// The same for a change of the types of columns: our views are taken out of its way, until `views::restore`.
+pub(super) async fn keep_readers_out_to_retype(
+    conn: &mut PgConnection,
+    table: &Table,
+    place: &Place,
+) -> Result<(), Error> {
+    let locking = lock_of(conn, table, place).await?;
+    let release = views::release(conn, table, place).await?;
+    let locking = release.map_or_else(|| locking.clone(), |release| [release, locking.clone()].join("; "));
+    keep_out(conn, table, locking, place).await
+}
+
+async fn keep_out(conn: &mut PgConnection, table: &Table, locking: String, place: &Place) -> Result<(), Error> {
     const STEP: &str = "wait for the readers of the table";
     const LOCK_NOT_AVAILABLE: &str = "55P03";
     const TRIES: u32 = 600;
-    let locking = lock_of(conn, table, place).await?;
     let run = async |conn: &mut PgConnection, statement: String| {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await.map(drop)
     };
@@ -189,6 +205,9 @@ pub(super) async fn apply(
         }
     }
     ddl.retype(table, &mut retypes).await?;
+    if layout.retypes() {
+        views::restore(conn, table.schema(), place).await?;
+    }
     Ok(said)
 }
 

@@ -133,7 +133,11 @@ impl<'a> Load<'a> {
                 if matches!(read, Read::TypeConflict) {
                     return Ok(Round::Again(self.survey(&layout, learned, Extent::Whole).await?));
                 }
-                ddl::keep_readers_out(conn, &self.table, &self.place).await?;
+                if layout.retypes() {
+                    ddl::keep_readers_out_to_retype(conn, &self.table, &self.place).await?;
+                } else {
+                    ddl::keep_readers_out(conn, &self.table, &self.place).await?;
+                }
                 staged = Some((read, layout.columns.clone()));
             }
             // A merge needs the indexes to find keys with.

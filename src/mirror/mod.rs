@@ -30,12 +30,14 @@ mod pass;
 mod records;
 mod rejects;
 mod restated;
+mod rollup;
 mod rows;
 mod sides;
 mod survey;
 mod table;
 mod time;
 mod value;
+pub mod views;
 mod widen;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,7 +207,12 @@ pub async fn load(
     writes: Writes,
 ) -> Result<Report, Error> {
     let load = load::Load { writes, ..load::Load::new(file, format, target, load_id, now) };
-    load.run(conn).await
+    let report = load.clone().run(conn).await?;
+    let has_written = report.rows_inserted + report.rows_updated + report.rows_deleted > 0;
+    if has_written || !report.table_changes.is_empty() {
+        rollup::follow(&load, conn).await?;
+    }
+    Ok(report)
 }
 
 /// Which rows of a file a load writes.

@@ -10,7 +10,7 @@ use super::error::{Error, Place};
 use super::history;
 use super::layout::History;
 use super::table::Table;
-use super::{catalog, ddl};
+use super::{catalog, ddl, rollup};
 use crate::account::AccountName;
 use crate::column::Partition;
 use crate::export::{ExportName, Program, Window};
@@ -96,6 +96,7 @@ pub async fn drop_before(
     day: NaiveDate,
 ) -> Result<Vec<String>, Error> {
     let (table, place) = (Table::new(schema, export), Place::without_file(export));
+    ddl::enter(conn, &table, &place).await?;
     let found = catalog::read(conn, &table, &place).await?;
     if found.history != History::None {
         history::delete_before(conn, &table, day, &place).await?;
@@ -107,12 +108,14 @@ pub async fn drop_before(
     ddl::lock(conn, &table, &place).await?;
     ddl::keep_readers_out(conn, &table, &place).await?;
     let standing = catalog::read(conn, &table, &place).await?.partitions.unwrap_or_default();
-    let old: Vec<String> =
-        standing.into_iter().filter(|partition| partition.to <= day).map(|partition| partition.name).collect();
-    for name in &old {
-        run(conn, table.drop_partition(name), &place).await?;
+    let old: Vec<Standing> = standing.into_iter().filter(|partition| partition.to <= day).collect();
+    for partition in &old {
+        run(conn, table.drop_partition(&partition.name), &place).await?;
     }
-    Ok(old)
+    if let Some(first_kept) = old.iter().map(|partition| partition.to).max() {
+        rollup::forget_before(conn, &place, first_kept).await?;
+    }
+    Ok(old.into_iter().map(|partition| partition.name).collect())
 }
 
 /// Deletes the rows of some days, before which none are kept, and the versions of rows up to the last of them; says how many
@@ -126,10 +129,12 @@ pub async fn delete_days(
     window: Window,
 ) -> Result<u64, Error> {
     let (table, place) = (Table::new(schema, export), Place::without_file(export));
+    ddl::enter(conn, &table, &place).await?;
     let standing = catalog::read(conn, &table, &place).await?;
     if !standing.exists {
         return Ok(0);
     }
+    rollup::forget_window(conn, &place, account, program, window).await?;
     if standing.history != History::None {
         history::delete_until(conn, &table, account, program, window.to(), &place).await?;
     }

@@ -10,9 +10,11 @@ use super::layout::{Layout, Origin, index_name};
 use crate::column::ColumnKind;
 use crate::export::ExportName;
 
+pub(super) mod analysts;
 pub(super) mod history;
 mod lookup;
 pub(super) mod merge;
+pub(super) mod views;
 
 /// The columns that every mirrored table has besides those of the file.
 const LINEAGE_DEFINITIONS: &str = "_account text not null, _program text not null, _day date not null, \
@@ -77,10 +79,16 @@ impl Table {
         let name = format!("{}.{}", identifier(&self.schema), identifier(&self.partition_name(month)));
         format!(
             "create table {name} (like {0} including defaults including constraints including storage); \
-             alter table {0} attach partition {name} for values from ('{month}') to ('{1}')",
+             alter table {0} attach partition {name} for values from ('{month}') to ('{1}'); comment on table {name} is {2}",
             self.qualified,
-            month + Months::new(1)
+            month + Months::new(1),
+            literal(&self.about_partition()),
         )
+    }
+
+    /// What is said of a partition.
+    pub fn about_partition(&self) -> String {
+        format!("Mirror of the export {} of impact.com: one month of it.", self.name)
     }
 
     pub fn drop_partition(&self, name: &str) -> String {

@@ -2,7 +2,7 @@
 //! ever: values of the new type are written into columns beside the old ones, which then take their places in a moment.
 //!
 //! Postgres would write the whole table anew under a lock that nobody reads through. Where something hangs on a column (an index, a
-//! view, a history), that is left to the load, which does just so.
+//! view that is not one of ours, a history), that is left to the load, which does just so.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -11,7 +11,7 @@ use super::error::Error;
 use super::layout::{Change, History, Layout, Origin, Standing, Surveyed, index_name};
 use super::load::{Learned, Load};
 use super::table::{Retype, Zones};
-use super::{Widened, Writes, catalog};
+use super::{Widened, Writes, catalog, views};
 use crate::column::ColumnKind;
 use crate::failpoint;
 
@@ -42,6 +42,10 @@ pub(super) async fn is_possible(
             join pg_class c on c.oid = a.attrelid
             join pg_namespace n on n.oid = c.relnamespace
             where d.refclassid = 'pg_class'::regclass and a.attname = any($3)
+              and not exists (
+                  select 1 from pg_rewrite r join pg_class v on v.oid = r.ev_class
+                  where d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+                    and strpos(obj_description(v.oid, 'pg_class'), $4) > 0)
               and (n.nspname = $1 and c.relname = $2
                    or exists (
                        select 1 from pg_inherits i
@@ -53,6 +57,7 @@ pub(super) async fn is_possible(
         load.table.schema(),
         load.table.name(),
         &columns,
+        views::MARK,
     )
     .fetch_one(conn)
     .await
@@ -132,7 +137,7 @@ async fn swap(load: &Load<'_>, conn: &mut PgConnection, layout: &Layout, zones: 
     if !filled.is_empty() {
         ddl.run(load.table.fill_beside(&filled, zones)).await?;
     }
-    ddl::keep_readers_out(ddl.conn, &load.table, &load.place).await?;
+    ddl::keep_readers_out_to_retype(ddl.conn, &load.table, &load.place).await?;
     for (beside, Retype { name, source, from, to, origin }) in swapped {
         ddl.run(load.table.drop_column(name)).await?;
         ddl.run(load.table.rename_column(&beside, name)).await?;
@@ -141,6 +146,7 @@ async fn swap(load: &Load<'_>, conn: &mut PgConnection, layout: &Layout, zones: 
         ddl.record(name, source, to, origin, load.now).await?;
         widened.table_changes.push(format!("changed column {name} from {from} to {to}{}", ddl::after_retyping(to)));
     }
+    views::restore(ddl.conn, load.table.schema(), &load.place).await?;
     Ok(widened)
 }
 

@@ -13,7 +13,7 @@ use crate::account::AccountName;
 use crate::clock::day_in;
 use crate::column::Partition;
 use crate::config::{Account, Export, Settings};
-use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule};
+use crate::export::{Bucket, ExportName, LockRule, Program, RefreshRule, Source};
 use crate::failpoint;
 use crate::plan::{self, Feed};
 
@@ -125,10 +125,10 @@ async fn write_export(
     sqlx::query!(
         r#"
         insert into impact_mirror.export as e (name, bucket, table_name, freshness, refresh, locked, keep_days, keep_changed_at,
-            by_month, history_since)
-        values ($1, $2, $3, make_interval(secs => $4), $5, $6, $7, now(), $8, case when $9 then now() end)
+            by_month, history_since, report)
+        values ($1, $2, $3, make_interval(secs => $4), $5, $6, $7, now(), $8, case when $9 then now() end, $10)
         on conflict (name) do update
-        set bucket = excluded.bucket, table_name = excluded.table_name, freshness = excluded.freshness,
+        set bucket = excluded.bucket, report = excluded.report, table_name = excluded.table_name, freshness = excluded.freshness,
             refresh = excluded.refresh, locked = excluded.locked, active = true, keep_days = excluded.keep_days,
             keep_changed_at = case when e.keep_days is distinct from excluded.keep_days or e.by_month <> excluded.by_month
                                    then now() else e.keep_changed_at end,
@@ -144,6 +144,10 @@ async fn write_export(
         export.keep_days.map(|days| i32::try_from(days).unwrap_or(i32::MAX)),
         export.partition == Partition::Month,
         export.history,
+        match &export.source {
+            Source::Report(handle) => Some(handle.as_str()),
+            Source::Clicks => None,
+        },
     )
     .execute(&mut *conn)
     .await

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use sqlx::Connection;
 use tracing::Instrument as _;
 
-use super::loading::{Failed, Loading};
+use super::loading::{Failed, Loading, Shape};
 use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
 use super::{Context, archive, narrow, reload, soon, trace};
 use crate::clock::Clock;
@@ -71,11 +71,13 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     let kinds = metadata(context, job, export).await?;
     let kept = archive::keep(context, job, &file).await;
     let loading = Loading { context, job, export, kinds: &kinds, file: &file, kept: &kept, started_at, doubted };
-    let loaded = loading.load().instrument(trace::merge(job)).await;
+    let mut shape = Shape::AsBefore;
+    let loaded = loading.load(&mut shape).instrument(trace::merge(job)).await;
     match loaded {
         Ok((counts, doubts)) => {
             context.count(job, &file, &counts, started_at);
             archive::after_load(context, job, file, kept).await;
+            shape.follow(context).await;
             tracing::info!(
                 row_count = counts.read,
                 inserted = counts.inserted,

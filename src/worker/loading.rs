@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::column::ColumnKind;
 use crate::config::Export;
 use crate::doubt::{Doubt, Figures};
+use crate::error_chain::Chain;
 use crate::failpoint;
 use crate::job::Job;
 use crate::job::narrow::is_cut;
@@ -95,10 +96,41 @@ pub(super) async fn add_columns(
     file: &SpoolFile,
     target: &Target<'_>,
     now: DateTime<Utc>,
-) -> Result<(), mirror::Error> {
+) -> Result<Shape, mirror::Error> {
     let added = mirror::add_columns(conn, &file.path, job.request.format, target, now).await?;
     tell_changes(target, &added);
-    Ok(())
+    Ok(if added.is_empty() { Shape::AsBefore } else { Shape::Changed })
+}
+
+/// Whether a table got other columns or types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    AsBefore,
+    Changed,
+}
+
+impl Shape {
+    pub fn of(report: &mirror::Report) -> Self {
+        if report.table_changes.is_empty() { Self::AsBefore } else { Self::Changed }
+    }
+
+    /// Has the views for analysts follow what has changed and is committed. That they cannot follow now fails no load.
+    pub async fn follow(self, context: &Context) {
+        if self == Self::AsBefore {
+            return;
+        }
+        let kept = async {
+            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+            Ok::<_, Failed>(mirror::views::keep(&mut conn, &context.settings.database.schema).await?)
+        };
+        match kept.await {
+            Ok(said) => said.iter().for_each(|line| tracing::info!("{line}")),
+            Err(Failed::Load(error)) => {
+                tracing::warn!(error = %Chain(&error), "the views for analysts cannot follow now; a later round does it");
+            }
+            Err(_) => tracing::warn!("the views for analysts cannot follow now; a later round does it"),
+        }
+    }
 }
 
 fn tell_changes(target: &Target<'_>, changes: &[String]) {
@@ -177,18 +209,19 @@ pub(super) struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// Makes room for what the file brings, and loads it.
-    pub async fn load(&self) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
+    /// Makes room for what the file brings, and loads it; tells whether the table is another now.
+    pub async fn load(&self, shape: &mut Shape) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
         let Self { context, job, file, .. } = *self;
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let mut target = target(context, job, self.export, self.kinds);
         let now = Clock.now();
-        add_columns(&mut conn, job, file, &target, now).await?;
+        *shape = add_columns(&mut conn, job, file, &target, now).await?;
         let mut writes = Writes::Differing;
         loop {
-            match self.transaction(&mut conn, &target, now, writes).await {
+            match self.transaction(&mut conn, &target, now, writes, shape).await {
                 Err(Failed::Load(mirror::Error::Narrow { widening, .. })) => {
                     writes = widen(&mut conn, job, file, &mut target, &widening).await?;
+                    *shape = Shape::Changed;
                 }
                 ended => return ended,
             }
@@ -202,6 +235,7 @@ impl Loading<'_> {
         target: &Target<'_>,
         now: DateTime<Utc>,
         writes: Writes,
+        shape: &mut Shape,
     ) -> Result<(Counts, Vec<(Doubt, String)>), Failed> {
         let Self { job, export, file, kept, started_at, doubted, context, .. } = *self;
         let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
@@ -233,6 +267,9 @@ impl Loading<'_> {
             let report = mirror::load(&mut tx, &file.path, job.request.format, target, load_id, now, writes).await?;
             failpoint::reach("rows-moved");
             let counts = counts(target, &report);
+            if Shape::of(&report) == Shape::Changed {
+                *shape = Shape::Changed;
+            }
             (counts, Some(report.rows_per_day), report.days_written)
         };
         if may_be_foreign(job) && counts.outside > 0 && counts.outside + counts.rejected >= counts.read {

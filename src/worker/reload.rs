@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::leases::heartbeat;
 use super::ledger::Since;
-use super::loading::{add_columns, carried_over, counts, figures, locked_days, target, widen};
+use super::loading::{Shape, add_columns, carried_over, counts, figures, locked_days, target, widen};
 use super::outcome::{Failure, settle};
 use super::{Claimed, Context, Pool, Stop};
 use crate::archive;
@@ -42,12 +42,13 @@ pub(super) async fn step(context: &Context, job: &Job, load_id: i64) -> Result<(
     let ended = async {
         let (origin, file) = fetch(context, job, load_id).await?;
         failpoint::reach("reload-spooled");
-        let counts = load(context, job, &origin, &file).await?;
+        let (counts, shape) = load(context, job, &origin, &file).await?;
         context.count(job, &file, &counts, began_at);
-        Ok(counts)
+        Ok((counts, shape))
     };
     match ended.await {
-        Ok(counts) => {
+        Ok((counts, shape)) => {
+            shape.follow(context).await;
             tracing::info!(
                 row_count = counts.read,
                 rejected = counts.rejected,
@@ -117,18 +118,20 @@ async fn fetch(context: &Context, job: &Job, load_id: i64) -> Result<(Origin, Sp
 
 /// Rows, coverage and the state `loaded`: one transaction, as for a file of impact.com. What is doubtful about the file is told
 /// again, but does not lead to another fetch, to shorter windows or to a refusal: nothing else is to be had.
-async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -> Result<Counts, Failed> {
+async fn load(context: &Context, job: &Job, origin: &Origin, file: &SpoolFile) -> Result<(Counts, Shape), Failed> {
     let export = &context.settings.exports[&job.export];
     let kinds = BTreeMap::new();
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut target = target(context, job, export, &kinds);
     let started_at = Clock.now();
-    add_columns(&mut conn, job, file, &target, started_at).await?;
+    let mut shape = add_columns(&mut conn, job, file, &target, started_at).await?;
     loop {
         match transaction(context, &mut conn, job, origin, file, &target, started_at).await {
             Err(Failed::Load(mirror::Error::Narrow { widening, .. })) => {
                 widen(&mut conn, job, file, &mut target, &widening).await?;
+                shape = Shape::Changed;
             }
+            Ok((counts, Shape::AsBefore)) => return Ok((counts, shape)),
             ended => return ended,
         }
     }
@@ -142,7 +145,7 @@ async fn transaction(
     file: &SpoolFile,
     target: &Target<'_>,
     started_at: DateTime<Utc>,
-) -> Result<Counts, Failed> {
+) -> Result<(Counts, Shape), Failed> {
     let export = &context.settings.exports[&job.export];
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     store::load::enter(&mut tx, job).await?;
@@ -151,7 +154,7 @@ async fn transaction(
     let report =
         mirror::load(&mut tx, &file.path, job.request.format, target, load_id, started_at, Writes::All).await?;
     failpoint::reach("reload-rows-moved");
-    let counts = counts(target, &report);
+    let (counts, shape) = (counts(target, &report), Shape::of(&report));
     let figures = figures(job, &counts, Some(&report.rows_per_day));
     let carried = carried_over(&mut tx, job, Vec::new(), figures).await?;
     let doubts = proof::all(proof::doubts(figures, export.max_rows), carried);
@@ -168,5 +171,5 @@ async fn transaction(
     failpoint::reach("reload-written");
     tx.commit().await.map_err(store::failed("commit a load"))?;
     failpoint::reach("reload-committed");
-    Ok(counts)
+    Ok((counts, shape))
 }

@@ -5,6 +5,8 @@ pub mod truth;
 /// A sandbox, a database and a configuration for one test.
 pub mod world;
 
+/// The views for analysts, held against the truth.
+mod analysts;
 /// Result files in the archive: kept, pruned, loaded again.
 mod archive;
 /// Quota, and replicas that share it.

@@ -15,6 +15,8 @@ mod config;
 /// Killed at every named place, and at random ones.
 #[cfg(feature = "failpoints")]
 mod crash;
+/// What the documents say of the data, and the queries in them.
+mod data;
 /// From a credential to the first rows: the catalogue beside the simulator, `reports`, `init`.
 mod discovery;
 /// The embedded Postgres: started, joined, stopped, left behind.

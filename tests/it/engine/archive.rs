@@ -293,7 +293,7 @@ async fn a_reload_brings_back_a_lost_table_in_order_and_calls_nobody() {
     let cells = "select concat_ws(' ', day, rows, as_of, complete, locked, unchanged_reads) from impact_mirror.cell order by day";
     let rates = "select concat_ws(' ', band, changes, days) from impact_mirror.change_rate order by 1";
     let (cells_before, rates_before) = (world.query(cells).await, world.query(rates).await);
-    world.execute("drop table impact.actions").await;
+    world.execute("drop table impact.actions cascade").await;
     let called = world.sandbox.calls().len();
     let report = load_again(&world, &settings, 30, 0).await;
     assert!(report.failed.is_empty() && report.impossible.is_empty(), "{report:?}");
@@ -314,7 +314,7 @@ async fn a_reload_brings_back_a_lost_table_in_order_and_calls_nobody() {
 async fn a_table_by_month_is_loaded_again_whether_it_stands_or_is_lost() {
     let (world, settings) = overlapping_with("partition = \"month\"\n").await;
     let before = rows(&world, "impact.actions").await;
-    for lost in ["", "drop table impact.actions"] {
+    for lost in ["", "drop table impact.actions cascade"] {
         world.execute(lost).await;
         let report = load_again(&world, &settings, 30, 0).await;
         assert!(report.failed.is_empty() && report.impossible.is_empty() && report.progress.files >= 2, "{report:?}");

@@ -53,7 +53,7 @@ async fn a_run_that_is_new_enough_is_loaded_without_another() {
     let settings = world.settings(&(actions(4) + "include_today = false\n"));
     world.sync(&settings).await;
     // A new database: the same order is answered with the run of a moment ago.
-    world.execute("truncate impact_mirror.cell, impact_mirror.remote_job; drop table impact.actions").await;
+    world.execute("truncate impact_mirror.cell, impact_mirror.remote_job; drop table impact.actions cascade").await;
     assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
     assert_eq!((world.calls("submit_report"), world.calls("replay")), (2, 0));
     let ids = remote_ids(&world).await;

@@ -30,7 +30,7 @@ async fn the_same_file_is_loaded_again_where_its_rows_are_gone() {
     let world = World::new().await;
     let settings = world.settings(&actions(3));
     world.sync(&settings).await;
-    for damage in ["drop table impact.actions", "delete from impact.actions where _line = 2"] {
+    for damage in ["drop table impact.actions cascade", "delete from impact.actions where _line = 2"] {
         world.execute(damage).await;
         world.request_refresh("actions", days_ago(3), days_ago(0)).await;
         assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{damage}");
