@@ -50,6 +50,7 @@ impl Settings {
             alerts,
             downstream,
             accounts,
+            catalogue,
             exports,
         } = self;
         let mut keys = Keys::default();
@@ -74,6 +75,9 @@ impl Settings {
         }
         for account in accounts.values() {
             keys.account(account);
+        }
+        for (handle, entry) in catalogue {
+            keys.debug(format!("catalogue.{handle}"), entry);
         }
         for export in exports.values() {
             keys.export(export);
