@@ -196,9 +196,8 @@ impl Wanted {
                 tracing::warn!("{schema}.{name} is of a newer version of impact-mirror and left as it is");
                 return Ok(None);
             }
-            Some(_) => {}
             None if self.is_empty() => return Ok(None),
-            None => {}
+            Some(_) | None => {}
         }
         if !self.stands_on_ours(conn, schema, place).await? {
             return Ok(None);
