@@ -11,6 +11,7 @@ pub mod retention;
 mod supervision;
 mod sync;
 mod tell;
+mod verify;
 mod zones;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use database::{Database, Patience};
 pub use engine::{Engine, Scope, planner, write_configuration};
 pub use reload::{ReloadProgress, ReloadReport, ReloadRequest, reload};
 pub use sync::{SyncEnd, SyncReport, sync};
+pub use verify::{VerifyEnd, VerifyReport, VerifyRequest, verify};
 
 /// What the start of an engine takes at most: the configuration is written down, and impact.com is asked for programs.
 const START: Duration = Duration::from_mins(10);

@@ -31,6 +31,7 @@ mod sandbox;
 mod status;
 mod sync;
 mod table;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -120,6 +121,8 @@ enum Command {
     Refresh(request::Days),
     /// Load archived files again, after a change of types or catalogue; spends no quota
     Reload(reload::Options),
+    /// Order a sample of loaded windows once more, and compare them with the table; exits with 0 where all are equal, with 1 where not
+    Verify(verify::Options),
     /// Show where a row comes from: its load, job, request and file, and the line itself from the archive
     Explain(explain::Options),
     /// List and look after single jobs
@@ -254,6 +257,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Reload(options) => {
             quiet();
             reload::reload(config::load(cli.config.as_deref())?, &options, form).await
+        }
+        Command::Verify(options) => {
+            quiet();
+            verify::verify(config::load(cli.config.as_deref())?, &options, form).await
         }
         Command::Explain(options) => {
             quiet();

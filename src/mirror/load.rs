@@ -234,7 +234,7 @@ impl<'a> Load<'a> {
     }
 
     /// Begins to read the file, to be compared.
-    fn reading(&self, layout: &Layout, on_conflict: OnConflict) -> Reading {
+    pub fn reading(&self, layout: &Layout, on_conflict: OnConflict) -> Reading {
         let rules = Rules::new(layout, self.target);
         Reading::start(self.place.file.clone(), self.shape.clone(), rules, self.id, on_conflict)
     }

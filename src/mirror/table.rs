@@ -10,6 +10,7 @@ use super::layout::{Layout, Origin, index_name};
 use crate::column::ColumnKind;
 use crate::export::ExportName;
 
+pub(super) mod compare;
 pub(super) mod history;
 mod lookup;
 pub(super) mod merge;

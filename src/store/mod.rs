@@ -13,6 +13,7 @@ pub mod cell;
 pub mod change_rate;
 pub mod claim;
 pub mod closure;
+pub mod comparison;
 pub mod configured;
 pub mod count;
 pub mod coverage;

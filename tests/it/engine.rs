@@ -47,6 +47,8 @@ mod room;
 mod switches;
 /// What is believed only as long as it is true: a charge, a file read before, a promise, a bucket.
 mod trust;
+/// Loaded windows, compared with what impact.com gives now.
+mod verify;
 /// The views that people build on.
 mod views;
 /// Windows that are refused or cut for their length.
