@@ -17,6 +17,7 @@ macro_rules! say_as_is {
 }
 
 mod check;
+mod dbt;
 mod demo;
 mod explain;
 mod generate;
@@ -25,6 +26,7 @@ mod init;
 mod jobs;
 mod plan;
 mod progress;
+mod publish;
 mod reload;
 mod request;
 mod sandbox;
@@ -134,6 +136,11 @@ enum Command {
     /// Pause exports, and let paused ones go on
     #[command(subcommand)]
     Exports(ExportCommand),
+    /// Describe the mirrored tables to other tools
+    #[command(subcommand)]
+    Export(dbt::Command),
+    /// Publish all mirrored tables to logical replication, and those that loads will make
+    Publish(publish::Options),
     /// Apply the database migrations and stop; run and sync do it by themselves
     Migrate,
     /// Ask the daemon of this configuration whether it works; exits with 0 where it does
@@ -298,6 +305,22 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let settings = config::load(cli.config.as_deref())?;
             let database = open(&settings).await?;
             let exit = request::switch_export(&settings, &database, &name, switch).await;
+            database.close().await?;
+            exit
+        }
+        Command::Export(command) => {
+            quiet();
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = dbt::export(&settings, &database, &command).await;
+            database.close().await?;
+            exit
+        }
+        Command::Publish(options) => {
+            quiet();
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = publish::publish(&settings, &database, &options).await;
             database.close().await?;
             exit
         }

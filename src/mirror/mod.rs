@@ -28,6 +28,7 @@ mod lookup;
 mod merge;
 pub mod partitions;
 mod pass;
+pub mod publication;
 mod records;
 mod rejects;
 mod restated;

@@ -14,6 +14,7 @@ pub(super) mod compare;
 pub(super) mod history;
 mod lookup;
 pub(super) mod merge;
+pub(super) mod publish;
 
 /// The columns that every mirrored table has besides those of the file.
 const LINEAGE_DEFINITIONS: &str = "_account text not null, _program text not null, _day date not null, \

@@ -18,6 +18,7 @@ pub mod configured;
 pub mod count;
 pub mod coverage;
 pub mod current;
+pub mod described;
 pub mod detail;
 pub mod heard;
 pub mod hint;

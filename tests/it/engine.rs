@@ -33,6 +33,8 @@ mod orders;
 mod personas;
 /// When and how remote jobs are looked at.
 mod polling;
+/// The questions that people may ask, as they are shipped.
+mod questions;
 /// 401, 403, 404 and 429.
 mod refusals;
 /// Which run of which remote job answers an order.
