@@ -141,13 +141,9 @@ fn print_one(request: &VerifyRequest, one: &Compared) {
         }
         _altered => {
             say!("{name}: differs, and the table is not as it was loaded: somebody changed rows there");
-            say!(
-                "  `impact-mirror refresh {} --from {} --to {}` reads it again; rows changed by hand come back with `reload`, or once \
-                 impact.com changes them",
-                request.export,
-                one.from_day,
-                one.to_day,
-            );
+            let days = format!("{} --from {} --to {}", request.export, one.from_day, one.to_day);
+            say!("  `impact-mirror refresh {days}` brings back rows that are missing, and takes away those too many");
+            say!("  `impact-mirror reload {days}` brings back values that were changed, from the archive");
         }
     }
     if verdict != "equal" {

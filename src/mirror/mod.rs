@@ -29,6 +29,7 @@ mod merge;
 pub mod partitions;
 mod pass;
 pub mod publication;
+pub mod reconciliation;
 mod records;
 mod rejects;
 mod restated;

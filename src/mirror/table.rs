@@ -15,6 +15,7 @@ pub(super) mod history;
 mod lookup;
 pub(super) mod merge;
 pub(super) mod publish;
+pub(super) mod reconciliation;
 
 /// The columns that every mirrored table has besides those of the file.
 const LINEAGE_DEFINITIONS: &str = "_account text not null, _program text not null, _day date not null, \

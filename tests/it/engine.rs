@@ -35,6 +35,8 @@ mod personas;
 mod polling;
 /// The questions that people may ask, as they are shipped.
 mod questions;
+/// The listing of actions against the report by day.
+mod reconciliation;
 /// 401, 403, 404 and 429.
 mod refusals;
 /// Which run of which remote job answers an order.
