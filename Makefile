@@ -4,7 +4,7 @@
 export SQLX_OFFLINE = true
 
 .PHONY: help demo test test-browser test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale bench-page bench-query fuzz prepare check-prepare check-alerts deny sbom postgres dev-db \
-	release install install-files deb image image-prebuilt test-deploy test-containers
+	release install install-files deb image image-prebuilt test-deploy test-containers test-dbt
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -119,6 +119,10 @@ test-deploy: ## unit, package, image, manifests and compose file, with the tools
 
 test-containers: ## the integration tests on a Postgres in a container. TEST_POSTGRES_IMAGE=postgres:18-alpine ARGS=mirror::
 	TEST_POSTGRES=container cargo test --locked --features failpoints --test it -- $(ARGS)
+
+test-dbt: postgres ## `export dbt` and deploy/dbt with dbt from PyPI, in target/dbt, on made-up data: build and source freshness
+	cargo build --locked
+	tests/dbt/run
 
 postgres: ## the Postgres programs, installed where they are missing
 	@.ci/postgres >/dev/null

@@ -18,6 +18,7 @@ mod supervision;
 mod sync;
 mod tell;
 mod toml_text;
+mod verify;
 mod zones;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use engine::{Engine, Scope, planner, write_configuration};
 pub use reload::{ReloadProgress, ReloadReport, ReloadRequest, reload};
 pub use reread::ConfigFile;
 pub use sync::{SyncEnd, SyncReport, sync};
+pub use verify::{VerifyEnd, VerifyReport, VerifyRequest, verify};
 
 /// What the start of an engine takes at most: the configuration is written down, and impact.com is asked for programs.
 const START: Duration = Duration::from_mins(10);

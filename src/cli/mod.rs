@@ -18,6 +18,7 @@ macro_rules! say_as_is {
 
 mod ask;
 mod check;
+mod dbt;
 mod demo;
 mod explain;
 mod generate;
@@ -26,6 +27,7 @@ mod init;
 mod jobs;
 mod plan;
 mod progress;
+mod publish;
 mod reload;
 mod reports;
 mod request;
@@ -33,6 +35,7 @@ mod sandbox;
 mod status;
 mod sync;
 mod table;
+mod verify;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -123,6 +126,8 @@ enum Command {
     Refresh(request::Days),
     /// Load archived files again, after a change of types or catalogue; spends no quota
     Reload(reload::Options),
+    /// Order a sample of loaded windows once more, and compare them with the table; exits with 0 where all are equal, with 1 where not
+    Verify(verify::Options),
     /// Show where a row comes from: its load, job, request and file, and the line itself from the archive
     Explain(explain::Options),
     /// List and look after single jobs
@@ -137,6 +142,11 @@ enum Command {
     /// See what an account offers, what is known of it, and add exports of it to the configuration
     #[command(subcommand)]
     Reports(reports::Command),
+    /// Describe the mirrored tables to other tools
+    #[command(subcommand)]
+    Export(dbt::Command),
+    /// Publish all mirrored tables to logical replication, and those that loads will make
+    Publish(publish::Options),
     /// Apply the database migrations and stop; run and sync do it by themselves
     Migrate,
     /// Ask the daemon of this configuration whether it works; exits with 0 where it does
@@ -265,6 +275,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             quiet();
             reload::reload(config::load(cli.config.as_deref())?, &options, form).await
         }
+        Command::Verify(options) => {
+            quiet();
+            verify::verify(config::load(cli.config.as_deref())?, &options, form).await
+        }
         Command::Explain(options) => {
             quiet();
             let settings = config::load(cli.config.as_deref())?;
@@ -301,6 +315,22 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let settings = config::load(cli.config.as_deref())?;
             let database = open(&settings).await?;
             let exit = request::switch_export(&settings, &database, &name, switch).await;
+            database.close().await?;
+            exit
+        }
+        Command::Export(command) => {
+            quiet();
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = dbt::export(&settings, &database, &command).await;
+            database.close().await?;
+            exit
+        }
+        Command::Publish(options) => {
+            quiet();
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = publish::publish(&settings, &database, &options).await;
             database.close().await?;
             exit
         }

@@ -6,6 +6,7 @@ pub mod proof;
 pub mod reload;
 pub mod reread;
 mod state;
+pub mod verdict;
 pub mod why;
 
 use chrono::{DateTime, Utc};
@@ -83,6 +84,8 @@ pub struct Job {
     pub records_processed: Option<u64>,
     /// The load whose archived file is loaded again, rather than asking impact.com.
     pub reload_of: Option<i64>,
+    /// Whether its result is compared with the table instead of loaded.
+    pub compares: bool,
     /// When it was claimed, by our database's clock.
     pub claimed_at: DateTime<Utc>,
 }

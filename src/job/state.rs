@@ -22,7 +22,8 @@ pub enum JobState {
     Loaded,
     /// Given up, with the reason kept.
     Failed,
-    /// Called off: by a person, or because it is not configured any more or its window was too long.
+    /// Called off: by a person, or because it is not configured any more or its window was too long. Or its result was compared
+    /// with the table, which is what it was for.
     Cancelled,
 }
 

@@ -22,7 +22,9 @@ use super::sides::{Read, Reading};
 use super::survey::{Extent, survey};
 use super::table::{Freeze, LockColumns, Table};
 use super::widen::{self, Widening};
-use super::{Report, Target, Widens, Writes, catalog, columns, csv, ddl, emptied, history, json, merge, restated};
+use super::{
+    Report, Target, Widens, Writes, catalog, columns, csv, ddl, emptied, history, json, merge, publication, restated,
+};
 use crate::column::OnTypeConflict;
 use crate::export::{LockRule, ResultFormat};
 use crate::failpoint;
@@ -145,6 +147,9 @@ impl<'a> Load<'a> {
             is_new = layout.changes.contains(&Change::Create) && !learned.key_taken && !finds_keys;
             let indexes = if is_new { Indexes::Later } else { Indexes::Now };
             table_changes = ddl::apply(conn, &self.table, &layout, indexes, self.id, self.now, &self.place).await?;
+            // Before a row is written: Postgres takes no update of a published table whose rows it cannot name.
+            let published = publication::keep_in_step(conn, self.target.schema).await;
+            table_changes.extend(published.map_err(self.place.database("keep the publication in step"))?);
             failpoint::reach("table-changed");
             standing = catalog::read(conn, &self.table, &self.place).await?;
             layout = self.fit(sources, &standing, &learned)?;
@@ -238,7 +243,7 @@ impl<'a> Load<'a> {
     }
 
     /// Begins to read the file, to be compared.
-    fn reading(&self, layout: &Layout, on_conflict: OnConflict) -> Reading {
+    pub fn reading(&self, layout: &Layout, on_conflict: OnConflict) -> Reading {
         let rules = Rules::new(layout, self.target);
         Reading::start(self.place.file.clone(), self.shape.clone(), rules, self.id, on_conflict)
     }

@@ -42,11 +42,24 @@ pub(super) async fn compare(
     file: Staged,
     had_rows: bool,
 ) -> Result<Compared, Error> {
-    let merge = Merge::new(&load.table, layout);
     let keyed = !layout.key.is_empty();
     if keyed && (layout.by_month || load.target.history) {
         own_keys(load, conn).await?;
     }
+    let terms = Terms { keyed, keeps_rows: false, writes_all: load.writes == Writes::All };
+    find(load, conn, layout, file, had_rows, terms).await
+}
+
+/// Compares on these terms. Rejected records whose key cannot be read keep all rows that no record matches.
+pub(super) async fn find(
+    load: &Load<'_>,
+    conn: &mut PgConnection,
+    layout: &Layout,
+    file: Staged,
+    had_rows: bool,
+    terms: Terms,
+) -> Result<Compared, Error> {
+    let merge = Merge::new(&load.table, layout);
     let standing = if had_rows {
         let (account, program) = (load.target.account.as_str(), load.target.program.as_str());
         let statement = merge.copy_window(account, program, load.target.window);
@@ -57,7 +70,7 @@ pub(super) async fn compare(
     let FileRead::Whole(counts, mut rejects, file) = file.read(&load.place).await? else {
         return Ok(Compared::TypeConflict);
     };
-    let terms = Terms { keyed, keeps_rows: rejects.without_key > 0, writes_all: load.writes == Writes::All };
+    let terms = Terms { keeps_rows: rejects.without_key > 0, ..terms };
     let path = beside(&load.place.file, "different");
     let kept = rejects.take_kept();
     let found = tokio::task::spawn_blocking(move || Differences::find(file, kept, standing, terms, &path)).await;
@@ -181,7 +194,7 @@ async fn write(
     Ok(())
 }
 
-const STEP: &str = "merge the rows";
+pub(super) const STEP: &str = "merge the rows";
 
 /// Makes this the only load that looks for keys of the account, until the transaction ends: in a partitioned table two loads could
 /// bring one key under two days, and no index would keep them apart; in a history, a version that another load just wrote would be
@@ -207,7 +220,7 @@ fn keys_of(load: &Load<'_>) -> String {
     format!("impact_mirror keys {} {}", load.table.qualified(), load.target.account)
 }
 
-async fn run(conn: &mut PgConnection, statement: String, place: &Place) -> Result<u64, Error> {
+pub(super) async fn run(conn: &mut PgConnection, statement: String, place: &Place) -> Result<u64, Error> {
     execute(sqlx::query(AssertSqlSafe(statement)).persistent(false), conn, place).await
 }
 

@@ -8,6 +8,7 @@
 mod added;
 mod catalog;
 mod columns;
+mod compare;
 mod copy;
 mod csv;
 mod ddl;
@@ -27,6 +28,8 @@ mod lookup;
 mod merge;
 pub mod partitions;
 mod pass;
+pub mod publication;
+pub mod reconciliation;
 mod records;
 mod rejects;
 mod restated;
@@ -47,6 +50,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use sqlx::PgConnection;
 
+pub use compare::{Comparison, compare};
 pub use error::{ColumnRole, Error};
 pub use json::NotAResult;
 pub use lookup::{Condition, LookupError, MAX_ROWS, Row, find_rows};

@@ -10,7 +10,7 @@ use super::error::{Error, Place};
 use super::history;
 use super::layout::History;
 use super::table::Table;
-use super::{catalog, ddl, rollup};
+use super::{catalog, ddl, publication, rollup};
 use crate::account::AccountName;
 use crate::column::Partition;
 use crate::export::{ExportName, Program, Window};
@@ -85,6 +85,7 @@ pub async fn make_ahead(
     for month in &months {
         run(conn, table.create_partition(*month), &place).await?;
     }
+    publication::keep_in_step(conn, schema).await.map_err(place.database("keep the publication in step"))?;
     Ok(months.into_iter().map(|month| table.partition_name(month)).collect())
 }
 

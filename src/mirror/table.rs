@@ -11,9 +11,12 @@ use crate::column::ColumnKind;
 use crate::export::ExportName;
 
 pub(super) mod analysts;
+pub(super) mod compare;
 pub(super) mod history;
 mod lookup;
 pub(super) mod merge;
+pub(super) mod publish;
+pub(super) mod reconciliation;
 pub(super) mod views;
 
 /// The columns that every mirrored table has besides those of the file.

@@ -28,7 +28,7 @@ macro_rules! claimed {
                bucket as "bucket!: _", request as "request!: _", wanted_after as "wanted_after!", replay_of, remote_job_id, adopted as "adopted!",
                remote_done_at, replays as "replays!", resubmits as "resubmits!", polls as "polls!", attempts as "attempts!",
                run_at as "run_at!", submitted_at, submitted_remote_at, as_of, records_processed, reload_of,
-               clock_timestamp() as "claimed_at!"
+               compares as "compares!", clock_timestamp() as "claimed_at!"
         from claimed
         "#,
             $($value),*
@@ -275,6 +275,7 @@ pub(super) struct Row {
     pub as_of: Option<DateTime<Utc>>,
     pub records_processed: Option<i64>,
     pub reload_of: Option<i64>,
+    pub compares: bool,
     pub claimed_at: DateTime<Utc>,
 }
 
@@ -310,6 +311,7 @@ impl Row {
             as_of: self.as_of,
             records_processed: self.records_processed.and_then(|told| u64::try_from(told).ok()),
             reload_of: self.reload_of,
+            compares: self.compares,
             claimed_at: self.claimed_at,
         })
     }

@@ -60,6 +60,11 @@ pub enum Move {
         /// impact.com's words, and what comes instead.
         message: String,
     },
+    /// Its result was compared with the table, and is not loaded.
+    Compared {
+        /// What came of it, in words.
+        note: String,
+    },
     /// Given up.
     Failed {
         /// The class.
@@ -86,7 +91,7 @@ impl Move {
             Self::Waiting { .. } => JobState::Waiting,
             Self::Ready { .. } => JobState::Ready,
             Self::Loaded { .. } => JobState::Loaded,
-            Self::Cancelled { .. } => JobState::Cancelled,
+            Self::Cancelled { .. } | Self::Compared { .. } => JobState::Cancelled,
             Self::Failed { .. } => JobState::Failed,
         }
     }
@@ -130,6 +135,7 @@ impl From<Move> for Patch {
             },
             Move::Ready { as_of, completed_at } => Self { as_of: Some(as_of), completed_at, ..Self::default() },
             Move::Loaded { load_id } => Self { load_id: Some(load_id), ..Self::default() },
+            Move::Compared { note } => Self { note, ..Self::default() },
             Move::Cancelled { kind, message } | Move::Failed { kind, message } => {
                 Self { note: message.clone(), error: Some((kind, message)), ..Self::default() }
             }

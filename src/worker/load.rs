@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::loading::{Failed, Loading, Shape};
 use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
-use super::{Context, archive, narrow, reload, soon, trace};
+use super::{Context, archive, compare, narrow, reload, soon, trace};
 use crate::clock::Clock;
 use crate::column::ColumnKind;
 use crate::config::Export;
@@ -46,6 +46,7 @@ impl MetaData {
 
 pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
     match job.reload_of {
+        None if job.compares => compare::step(context, job).await,
         Some(load_id) => reload::step(context, job, load_id).await,
         None => attempt(context, job, None).await,
     }
@@ -115,12 +116,12 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     }
 }
 
-enum Fetched {
+pub(super) enum Fetched {
     File(SpoolFile),
     NotReady,
 }
 
-async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
+pub(super) async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
     let id = RemoteJobId::new(job.remote_job_id.as_deref().expect("a ready job has a remote id"));
     let call_failed = |error: &_| Failure::call(error, Bucket::Requests);
     let caller = context.caller(&job.account, Some(job.id));
@@ -162,7 +163,7 @@ async fn forget(context: &Context, job: &Job, id: &RemoteJobId) {
 }
 
 /// Somebody replayed the remote job after it was done: wait for its end.
-async fn not_ready(context: &Context, job: &Job) -> Result<(), store::Error> {
+pub(super) async fn not_ready(context: &Context, job: &Job) -> Result<(), store::Error> {
     let pause = TimeDelta::from_std(context.settings.workers.poll_max).unwrap_or(TimeDelta::minutes(1));
     let message = "impact.com says that the result is not ready, though it was".to_owned();
     let again = TryAgain { run_at: soon(context, pause), kind: ErrorKind::Remote, message };

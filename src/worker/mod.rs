@@ -3,6 +3,7 @@
 //! The loop and the treatment of errors are here; each step has a file of its own.
 
 mod archive;
+mod compare;
 mod count;
 mod leases;
 pub mod ledger;

@@ -19,6 +19,10 @@ pub(super) async fn or_give_up(
     message: String,
     holder: &str,
 ) -> Result<(), store::Error> {
+    if job.compares {
+        tracing::error!(error = message, %kind, "job failed");
+        return give_up(conn, job, kind, message, holder).await;
+    }
     // A plan that is being made knows nothing of what is learned here: it goes first, and what it plans is called off.
     store::coverage::lock_planning(conn).await?;
     let limit = store::window_limit::lock(conn, job).await?;

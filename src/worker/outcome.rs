@@ -46,6 +46,9 @@ pub(super) struct Failure {
     pub is_answered: bool,
 }
 
+/// Why a job that compares is not ordered again: people said how many calls they give for that.
+pub(super) const ONE_ORDER: &str = "a comparison is ordered once; `impact-mirror verify` asks anew";
+
 impl Failure {
     /// A failed call that was charged to `bucket`.
     pub fn call(error: &impact::Error, bucket: Bucket) -> Self {
@@ -103,7 +106,8 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
             next = AfterError::TryAgain { at };
         }
     }
-    let is_given_up = matches!(next, AfterError::GiveUp);
+    let is_given_up =
+        matches!(next, AfterError::GiveUp) || (job.compares && matches!(next, AfterError::OrderAgain { .. }));
     match next {
         AfterError::TryAgain { at } => {
             if kind != ErrorKind::NoRoom {
@@ -117,6 +121,16 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
                 );
             }
             put_off(&mut tx, job, TryAgain { run_at: at, kind, message }, is_unknown, holder).await?;
+        }
+        AfterError::OrderAgain { by } if job.compares => {
+            if by == OrderBy::Submission
+                && let Some(remote_job_id) = &job.remote_job_id
+            {
+                store::remote::forget(&mut tx, &job.account, remote_job_id).await?;
+            }
+            let message = format!("{message}; {ONE_ORDER}");
+            tracing::error!(error = message, %kind, "job failed");
+            give_up(&mut tx, job, kind, message, holder).await?;
         }
         AfterError::OrderAgain { by } => {
             tracing::warn!(error = message, ?by, "the result is gone; to be ordered again");
@@ -198,7 +212,9 @@ pub(super) async fn give_up(
     message: String,
     holder: &str,
 ) -> Result<(), store::Error> {
-    if job.reload_of.is_none() {
+    if job.compares {
+        // Its days stand as they were loaded.
+    } else if job.reload_of.is_none() {
         store::load::fail_cells(conn, job).await?;
     } else {
         // The days of its file are as they were, but an older one may have been loaded just to be followed by it.

@@ -2,7 +2,7 @@
 
 use sqlx::Connection;
 
-use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
+use super::outcome::{Failure, ONE_ORDER, give_up, heard, may_call, order_again, settle};
 use super::{Context, narrow};
 use crate::export::Bucket;
 use crate::failpoint;
@@ -65,6 +65,12 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
         AfterPoll::Ready { as_of, completed_at } => {
             store::transition::advance(&mut tx, job, Move::Ready { as_of, completed_at }, context.holder()).await?;
             failpoint::reach("ready-written");
+        }
+        // Of two orders the first was forgiven, where impact.com answered it with a run that was there.
+        AfterPoll::Replay { why } if job.compares && !(is_deduplicated(job, &looked) && job.replays == 0) => {
+            let message = format!("{why}; {ONE_ORDER}");
+            tracing::error!(error = message, "job failed");
+            give_up(&mut tx, job, ErrorKind::Remote, message, context.holder()).await?;
         }
         AfterPoll::Replay { why } => {
             tracing::warn!(reason = why, "to be replayed");

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection;
 
 use super::ledger::{Since, YOUNG};
-use super::outcome::{Failure, give_up, heard, may_call, order_again, settle};
+use super::outcome::{Failure, ONE_ORDER, give_up, heard, may_call, order_again, settle};
 use super::{Context, poll, soon};
 use crate::error_chain::Chain;
 use crate::export::Bucket;
@@ -183,7 +183,14 @@ async fn replay_refused(context: &Context, job: &Job, error: &impact::Error) -> 
     let message = Chain(error).to_string();
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    if job.resubmits == 0 {
+    if job.compares {
+        let message = format!("Replay refused: {message}; {ONE_ORDER}");
+        tracing::error!(error = message, "job failed");
+        if let Some(id) = &job.replay_of {
+            store::remote::forget(&mut tx, &job.account, id).await?;
+        }
+        give_up(&mut tx, job, ErrorKind::Expired, message, context.holder()).await?;
+    } else if job.resubmits == 0 {
         tracing::warn!(error = message, "Replay refused; to be submitted anew");
         let why = format!("Replay refused: {message}");
         order_again(&mut tx, job, OrderBy::Submission, context.now(), why, context.holder()).await?;

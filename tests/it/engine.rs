@@ -35,6 +35,10 @@ mod orders;
 mod personas;
 /// When and how remote jobs are looked at.
 mod polling;
+/// The questions that people may ask, as they are shipped.
+mod questions;
+/// The listing of actions against the report by day.
+mod reconciliation;
 /// 401, 403, 404 and 429.
 mod refusals;
 /// Which run of which remote job answers an order.
@@ -49,6 +53,8 @@ mod room;
 mod switches;
 /// What is believed only as long as it is true: a charge, a file read before, a promise, a bucket.
 mod trust;
+/// Loaded windows, compared with what impact.com gives now.
+mod verify;
 /// The views that people build on.
 mod views;
 /// Windows that are refused or cut for their length.

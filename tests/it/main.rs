@@ -47,6 +47,8 @@ mod planning;
 mod postback;
 /// The reference of the configuration.
 mod reference;
+/// The publication of the tables, and who subscribes to it.
+mod replication;
 /// The real process, killed, stopped, frozen and cut off, and started again.
 mod restart;
 /// The simulator of impact.com, spoken to by a plain HTTP client.

@@ -14,6 +14,7 @@ mod stopped;
 mod supervised;
 mod sync;
 mod upgraded;
+mod verify;
 
 use std::time::Duration;
 

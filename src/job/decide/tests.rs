@@ -45,6 +45,7 @@ fn job() -> Job {
         as_of: None,
         records_processed: None,
         reload_of: None,
+        compares: false,
         claimed_at: at("2026-05-02T10:00:30Z"),
     }
 }

@@ -18,7 +18,7 @@ pub(super) const GONE: &str = "pg_temp.impact_mirror_gone";
 pub(super) const AT_OLD_PLACE: &str = "m.tableoid = s._old_table and m.ctid = s._old_tid and m._day = s._old_day";
 
 /// The row `m` that goes from its place `g`.
-const AT_GONE_PLACE: &str = "m.tableoid = g._table and m.ctid = g._tid and m._day = g._day";
+pub(super) const AT_GONE_PLACE: &str = "m.tableoid = g._table and m.ctid = g._tid and m._day = g._day";
 
 /// What is done with rows while they are deleted.
 pub(in crate::mirror) struct KeptOfGone {

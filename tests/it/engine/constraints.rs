@@ -44,6 +44,9 @@ const SEED: &str = "
     insert into impact_mirror.audit (actor, action, target, result) values ('me', 'pause', 'export e', 'paused');
     insert into impact_mirror.outbox (receiver, body) values ('alerts', '{}');
     insert into impact_mirror.alert (kind, subject, summary, mend) values ('k', 's', 'late', 'wait');
+    insert into impact_mirror.comparison (job_id, export, account, program, from_day, to_day, rows_in_file, rows_in_table, rows_equal,
+        rows_differing, rows_altered, rows_only_in_file, rows_only_in_table, rows_rejected, verdict)
+        values (1, 'e', 'a', '1', '2026-01-01', '2026-01-03', 2, 2, 2, 0, 0, 0, 0, 0, 'equal');
 ";
 
 /// A constraint, and a statement that it refuses.
@@ -62,6 +65,11 @@ const REFUSED: &[(&str, &str)] = &[
         "audit_pkey",
         "insert into impact_mirror.audit (id, actor, action, target, result) overriding system value values (1, 'me', 'pause', 'export e', 'x')",
     ),
+    ("comparison_pkey", "insert into impact_mirror.comparison select * from impact_mirror.comparison"),
+    ("comparison_verdict_known", "update impact_mirror.comparison set verdict = 'fine'"),
+    ("comparison_every_record_accounted_for", "update impact_mirror.comparison set rows_in_file = 3"),
+    ("comparison_equal_says_so", "update impact_mirror.comparison set rows_only_in_table = 1"),
+    ("comparison_samples_are_a_list", "update impact_mirror.comparison set samples = '{}'"),
     ("outbox_pkey", "insert into impact_mirror.outbox (id, receiver, body) values (1, 'alerts', '{}')"),
     ("outbox_receiver_known", "insert into impact_mirror.outbox (receiver, body) values ('nobody', '{}')"),
     ("outbox_body_is_an_object", "insert into impact_mirror.outbox (receiver, body) values ('alerts', '[]')"),
