@@ -29,7 +29,6 @@ mod merge;
 pub mod partitions;
 mod pass;
 pub mod publication;
-pub mod reconciliation;
 mod records;
 mod rejects;
 mod restated;

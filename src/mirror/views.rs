@@ -11,7 +11,10 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::error::{Error, Place};
 use super::rollup;
 use super::table::Table;
-use super::table::analysts::{ACTIONS_CURRENT, CLICKS_DAILY, PAYOUTS_MONTHLY, PERFORMANCE_DAILY, VIEWS, View};
+use super::table::analysts::{
+    ACTIONS_CURRENT, CLICKS_DAILY, ON_TABLES, PAYOUTS_MONTHLY, PERFORMANCE_DAILY, RECONCILIATION, VIEWS, View,
+};
+use super::table::reconciliation::reconciliation;
 use super::table::views::{self as text, As, Feeding};
 use crate::error_chain::Chain;
 use crate::export::ExportName;
@@ -60,42 +63,43 @@ async fn begin<'c>(conn: &'c mut PgConnection, place: &Place) -> Result<sqlx::Tr
 /// What takes the columns of a table out of our views, so that they can get other types; nothing where no view has them. To be
 /// sent before the table is locked: whoever reads a view locks that first.
 pub(super) async fn release(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<Option<String>, Error> {
-    let view = &ACTIONS_CURRENT;
-    let reads = sqlx::query_scalar!(
+    let names = ON_TABLES.map(|view| view.name.to_owned());
+    let readers = sqlx::query_scalar!(
         r#"
-        select exists (
-            select 1
-            from pg_class v
-            join pg_namespace n on n.oid = v.relnamespace
-            join pg_rewrite r on r.ev_class = v.oid
-            join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
-            join pg_class t on t.oid = d.refobjid
-            where n.nspname = $1 and v.relname = $2 and v.relkind = 'v' and t.relnamespace = n.oid and t.relname = $3
-              and strpos(obj_description(v.oid, 'pg_class'), $4) > 0
-        ) as "reads!"
+        select distinct v.relname::text as "name!"
+        from pg_class v
+        join pg_namespace n on n.oid = v.relnamespace
+        join pg_rewrite r on r.ev_class = v.oid
+        join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+        join pg_class t on t.oid = d.refobjid
+        where n.nspname = $1 and v.relname = any($2) and v.relkind = 'v' and t.relnamespace = n.oid and t.relname = $3
+          and strpos(obj_description(v.oid, 'pg_class'), $4) > 0
         "#,
         table.schema(),
-        view.name,
+        &names[..],
         table.name(),
         MARK,
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .await
     .map_err(place.database("look for views of the table"))?;
-    Ok(reads.then(|| text::replace_by_nothing(table.schema(), view)))
+    let views = ON_TABLES.iter().filter(|view| readers.iter().any(|reader| reader == view.name));
+    let releases: Vec<String> = views.map(|view| text::replace_by_nothing(table.schema(), view)).collect();
+    Ok((!releases.is_empty()).then(|| releases.join("; ")))
 }
 
 /// Puts the tables back into the views that they were taken out of, in the same transaction.
 pub(super) async fn restore(conn: &mut PgConnection, schema: &str, place: &Place) -> Result<(), Error> {
     let sources = sources::read(conn, schema).await?;
-    let mut all = wanted(schema, &sources).into_iter();
-    let wanted = all.find(|one| one.view.name == ACTIONS_CURRENT.name && one.what == What::View);
-    let Some(wanted) = wanted else { return Ok(()) };
-    match wanted.standing(conn, schema, place).await? {
-        // A replaced view has its comment still, which says that it is as it should be.
-        Some(standing) if standing.comment.contains(MARK) => wanted.write(conn, schema, place).await,
-        Some(_) | None => Ok(()),
+    let is_on_tables = |one: &Wanted| ON_TABLES.iter().any(|view| one.view.name == view.name);
+    for wanted in wanted(schema, &sources).into_iter().filter(|one| one.what == What::View && is_on_tables(one)) {
+        match wanted.standing(conn, schema, place).await? {
+            // A replaced view has its comment still, which says that it is as it should be.
+            Some(standing) if standing.comment.contains(MARK) => wanted.write(conn, schema, place).await?,
+            Some(_) | None => {}
+        }
     }
+    Ok(())
 }
 
 /// A view, or the function beside it that answers for a time.
@@ -113,13 +117,14 @@ enum What {
 
 /// All that there is to be, what stands on others behind them.
 fn wanted(schema: &str, sources: &Sources) -> Vec<Wanted> {
-    let Sources { actions, clicks, .. } = sources;
+    let Sources { actions, clicks, by_day, .. } = sources;
     let mut wanted = Vec::new();
     for view in VIEWS {
         let query = match view.name {
             name if name == ACTIONS_CURRENT.name => text::actions_current(actions, As::TheyStand),
             name if name == CLICKS_DAILY.name => text::clicks_daily(schema, actions, clicks),
             name if name == PERFORMANCE_DAILY.name => text::performance_daily(schema, actions, clicks),
+            name if name == RECONCILIATION.name => reconciliation(actions, by_day),
             _ => text::payouts_monthly(schema, actions, As::TheyStand),
         };
         wanted.push(Wanted { view, what: What::View, query });
@@ -135,6 +140,7 @@ fn wanted(schema: &str, sources: &Sources) -> Vec<Wanted> {
             (What::Function, _) => answers,
             (What::View, name) if name == CLICKS_DAILY.name => !clicks.is_empty(),
             (What::View, name) if name == PERFORMANCE_DAILY.name => !actions.is_empty() || !clicks.is_empty(),
+            (What::View, name) if name == RECONCILIATION.name => !by_day.is_empty() && !actions.is_empty(),
             (What::View, _) => !actions.is_empty(),
         };
         if !is_filled {

@@ -146,9 +146,46 @@ pub(in crate::mirror) static PAYOUTS_MONTHLY: View = View {
     ],
 };
 
+pub(in crate::mirror) static RECONCILIATION: View = View {
+    name: "reconciliation",
+    says: "One row is a day of an account and program that has both its listing of actions and its report by day: both count actions \
+           that are not reversed. docs/verification.md explains the tolerance of verdict.",
+    columns: &[
+        shown("account", Text, "The account."),
+        shown(
+            "program",
+            Text,
+            "The program that both were asked for; empty where they are not asked program by program.",
+        ),
+        shown("day", Date, "The day, in the zone of the account."),
+        shown("listing", Text, "The export of the listing of actions."),
+        shown("report", Text, "The export of the report by day."),
+        shown("listing_actions", Bigint, "Actions of the listing that are not reversed."),
+        shown("report_actions", Bigint, "Actions of the report; empty where it does not tell them."),
+        shown("actions_difference", Bigint, "The listing's less the report's."),
+        shown("listing_sale", Numeric, "What was sold by the listing."),
+        shown("report_sale", Numeric, "What was sold by the report."),
+        shown("sale_difference", Numeric, "The listing's less the report's."),
+        shown("listing_cost", Numeric, "The payout by the listing."),
+        shown("report_cost", Numeric, "What the actions cost by the report."),
+        shown("cost_difference", Numeric, "The listing's less the report's."),
+        shown("listing_as_of", Timestamptz, "When the listing's day was asked for: its rows are at least this new."),
+        shown("report_as_of", Timestamptz, "When the report's day was asked for: its rows are at least this new."),
+        shown(
+            "verdict",
+            Text,
+            "agrees: to half a cent for each action. drifted: within two actions or 2 %, as two reads at different times are. differs: more \
+             than that. incomplete: the day was not over when one of them was read.",
+        ),
+    ],
+};
+
 /// All of them; what stands on others behind these.
-pub(in crate::mirror) static VIEWS: [&View; 4] =
-    [&ACTIONS_CURRENT, &CLICKS_DAILY, &PERFORMANCE_DAILY, &PAYOUTS_MONTHLY];
+pub(in crate::mirror) static VIEWS: [&View; 5] =
+    [&ACTIONS_CURRENT, &CLICKS_DAILY, &PERFORMANCE_DAILY, &PAYOUTS_MONTHLY, &RECONCILIATION];
+
+/// Those that read mirrored tables, and so hold the types of their columns.
+pub(in crate::mirror) static ON_TABLES: [&View; 2] = [&ACTIONS_CURRENT, &RECONCILIATION];
 
 /// The columns of files, in lower case, that a column of `actions_current` is filled from: the first that is there.
 pub(in crate::mirror) fn sources_of_action(shown: &str) -> &'static [&'static str] {
@@ -187,6 +224,16 @@ pub(in crate::mirror) fn sources_of_click(shown: &str) -> &'static [&'static str
         "partner_name" => &["medianame", "media_name"],
         "unique_clicks" => &["uniqueclick", "unique_click"],
         "payout" => &["payout"],
+        _ => &[],
+    }
+}
+
+/// The same for the columns of a report by day that `reconciliation` holds against a listing.
+pub(in crate::mirror) fn sources_of_report(shown: &str) -> &'static [&'static str] {
+    match shown {
+        "report_actions" => &["actions"],
+        "report_sale" => &["revenue", "sale_zzzamount", "sale_amount"],
+        "report_cost" => &["actioncost", "action_cost", "payout"],
         _ => &[],
     }
 }

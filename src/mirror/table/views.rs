@@ -34,7 +34,7 @@ pub(in crate::mirror) enum As {
 }
 
 impl Feeding {
-    fn column(&self, sources: &[&str]) -> Option<(&str, ColumnKind)> {
+    pub(super) fn column(&self, sources: &[&str]) -> Option<(&str, ColumnKind)> {
         let find = |wanted: &&str| self.columns.iter().find(|(source, ..)| source == wanted);
         sources.iter().find_map(find).map(|(_, name, kind)| (name.as_str(), *kind))
     }
@@ -44,7 +44,7 @@ impl Feeding {
         self.column(sources_of_action(shown)).is_some()
     }
 
-    fn read(&self, sources: &[&str], kind: ColumnKind) -> String {
+    pub(super) fn read(&self, sources: &[&str], kind: ColumnKind) -> String {
         self.column(sources).map_or_else(|| format!("null::{kind}"), |(name, from)| read(name, from, kind))
     }
 
@@ -79,11 +79,20 @@ impl Feeding {
     }
 
     fn condition(&self, account: &str) -> String {
+        self.only_in(" where", account)
+    }
+
+    /// That a row is of an account whose rows are shown, behind other conditions.
+    pub(super) fn and_only(&self, account: &str) -> String {
+        self.only_in(" and", account)
+    }
+
+    fn only_in(&self, word: &str, account: &str) -> String {
         if self.only.is_empty() {
             return String::new();
         }
         let names: Vec<_> = self.only.iter().map(|name| literal(name)).collect();
-        format!(" where {account} in ({})", names.join(", "))
+        format!("{word} {account} in ({})", names.join(", "))
     }
 }
 

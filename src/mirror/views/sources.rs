@@ -15,11 +15,16 @@ use crate::mirror::layout::{History, Standing, index_name};
 use crate::mirror::table::Table;
 use crate::mirror::table::views::Feeding;
 
+/// The reports by day of a brand and of a partner: a row is a day of what was asked for, with its actions, sales and costs.
+const BY_DAY: [&str; 2] = ["att_adv_performance_by_day_pm_only", "partner_performance_by_day"];
+
 /// All mirrored tables of configured exports.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     pub actions: Vec<Feeding>,
     pub clicks: Vec<Feeding>,
+    /// Reports that add actions up by day, to be held against the listings.
+    pub by_day: Vec<Feeding>,
     /// Every table, for its comments.
     pub tables: Vec<Mirrored>,
 }
@@ -73,6 +78,7 @@ pub(super) async fn read(conn: &mut PgConnection, schema: &str) -> Result<Source
                 Some(report) if is_action_listing(report) && feeding.tells("action_id") => {
                     listings.push((report.clone(), export.accounts, feeding));
                 }
+                Some(report) if BY_DAY.contains(&report.as_str()) => sources.by_day.push(feeding),
                 Some(_) | None => {}
             }
         }
