@@ -53,11 +53,8 @@ pub(super) struct Options {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum PersonaWord {
-    /// An advertiser
     Brand,
-    /// A publisher
     Partner,
-    /// A manager of several brands
     Agency,
 }
 

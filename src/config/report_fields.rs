@@ -22,6 +22,7 @@ pub(super) fn key(section: &mut Section, known: Option<&Entry>) -> Option<Vec<St
 }
 
 /// The column that dates a row, if one does.
+#[expect(clippy::option_option, reason = "the outer one: could it be read; the inner one: is there one")]
 pub(super) fn date_column(section: &mut Section, known: Option<&Entry>) -> Option<Option<String>> {
     let column = section.take("date_column").map_or_else(
         || Some(known.and_then(|known| known.date_column.clone())),
@@ -36,6 +37,7 @@ pub(super) fn refresh(section: &mut Section, known: Option<&Entry>, is_clicks: b
 }
 
 /// What tells that a row is locked. An empty table takes away what the catalogue knows.
+#[expect(clippy::option_option, reason = "the outer one: could it be read; the inner one: is there one")]
 pub(super) fn locked(section: &mut Section, known: Option<&Entry>) -> Option<Option<LockRule>> {
     match section.take("locked").map(Found::section) {
         None => Some(known.and_then(|known| known.locked.clone())),
@@ -46,6 +48,7 @@ pub(super) fn locked(section: &mut Section, known: Option<&Entry>) -> Option<Opt
 }
 
 /// The most rows that a file has.
+#[expect(clippy::option_option, reason = "the outer one: could it be read; the inner one: is there one")]
 pub(super) fn max_rows(section: &mut Section, known: Option<&Entry>) -> Option<Option<u32>> {
     let by_catalogue = || Some(known.and_then(|known| known.max_rows));
     section.take("max_rows").map_or_else(by_catalogue, |found| found.number(1..=u32::MAX).map(Some))

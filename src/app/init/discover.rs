@@ -97,7 +97,14 @@ async fn greet(wishes: &Wishes) -> Result<(Account, Client, Company), Error> {
         };
         match refusal.kind() {
             ErrorKind::Credentials | ErrorKind::Forbidden | ErrorKind::Permanent => last = Some(refusal),
-            _ => return Err(Error::Failed { what: "the company", source: refusal.into() }),
+            ErrorKind::Transient
+            | ErrorKind::Throttled
+            | ErrorKind::Remote
+            | ErrorKind::Expired
+            | ErrorKind::BadFile
+            | ErrorKind::Database
+            | ErrorKind::NoRoom
+            | ErrorKind::Internal => return Err(Error::Failed { what: "the company", source: refusal.into() }),
         }
     }
     let tried: Vec<&str> = tried.iter().map(|persona| persona.as_str()).collect();
