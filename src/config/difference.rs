@@ -125,7 +125,7 @@ mod tests {
             settings(&format!("{changed}[workers]\nload = 3\nlease = \"90s\"\n[accounts.a.quota]\nshare = 0.5\n"), "t");
         let expected = [
             "accounts.a.quota.share: 1 -> 0.5",
-            "exports.e.schedule: 0 */15 * * * * -> 0 0 4 * * *",
+            "exports.e.schedule: 0 30 3 * * * -> 0 0 4 * * *",
             "workers.lease: 30s -> 90s",
             "workers.load: 2 -> 3",
         ];
