@@ -98,14 +98,8 @@ async fn a_subscriber_in_another_cluster_follows_inserts_updates_and_deletes() {
     let mut here = PgConnection::connect(cluster.url()).await.unwrap();
     let mut there = PgConnection::connect(other.url()).await.unwrap();
     run(&mut there, &structure(cluster.url())).await;
-    run(
-        &mut there,
-        &format!(
-            "set search_path = public; create subscription mirror connection '{}' publication impact_mirror",
-            cluster.url()
-        ),
-    )
-    .await;
+    run(&mut there, &format!("create subscription mirror connection '{}' publication impact_mirror", cluster.url()))
+        .await;
     until_same(&mut here, &mut there, "actions").await;
 
     // What a merge does: rows that differ, a row that went, one that is new.
