@@ -43,7 +43,7 @@ fn stderr(output: &Output) -> &str {
 #[test]
 fn help() {
     let dir = StateDir::new();
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 30] = [
         &[],
         &["run"],
         &["sync"],
@@ -53,7 +53,11 @@ fn help() {
         &["backfill"],
         &["refresh"],
         &["reload"],
+        &["verify"],
         &["explain"],
+        &["export"],
+        &["export", "dbt"],
+        &["publish"],
         &["jobs"],
         &["jobs", "list"],
         &["jobs", "show"],
