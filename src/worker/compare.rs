@@ -8,7 +8,6 @@ use super::load::{Fetched, fetch, may_be_foreign, not_ready};
 use super::loading::target;
 use super::outcome::{Failure, give_up, may_call, settle};
 use super::{Context, trace};
-use crate::failpoint;
 use crate::job::Job;
 use crate::job::verdict::{Figures, judge};
 use crate::mirror::{self, Comparison};
@@ -34,7 +33,6 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
         Ok(Fetched::NotReady) => return not_ready(context, job).await,
         Err(failure) => return settle(context, job, failure).await,
     };
-    failpoint::reach("compare-spooled");
     match compare(context, job, &file).await {
         Ok(found)
             if may_be_foreign(job)
@@ -110,9 +108,7 @@ async fn end(context: &Context, job: &Job, found: Comparison) -> Result<(), stor
         outcome.rows_only_in_table,
     );
     store::transition::advance(&mut tx, job, Move::Compared { note: words.clone() }, context.holder()).await?;
-    failpoint::reach("compared-written");
     tx.commit().await.map_err(store::failed("commit a comparison"))?;
-    failpoint::reach("compared-committed");
     tracing::info!(%verdict, "{} {} of {}: {words}", job.export, job.window, job.account);
     context.wakes.plan.notify_one();
     context.wakes.submit.notify_one();

@@ -33,8 +33,8 @@ async fn keep(world: &World) {
 async fn listing_and_report_agree_until_one_of_them_loses_rows() {
     let world = world(6).await;
     assert_eq!(world.value(VERDICTS).await, "agrees incomplete", "today goes on");
-    let days = "select count(*)::text from impact.reconciliation where listing_actions > 0 and listing_sale > 0 and listing_cost > 0";
-    assert_eq!(world.value(days).await, "7");
+    let days = "select (count(*) >= 6)::text from impact.reconciliation where listing_actions > 0 and listing_sale > 0 and listing_cost > 0";
+    assert_eq!(world.value(days).await, "true", "but for today perhaps");
     // A day that lost half of its rows.
     world.execute(&format!("delete from impact.actions where _day = '{}' and _line % 2 = 0", days_ago(3))).await;
     let differs = format!("select verdict from impact.reconciliation where day = '{}'", days_ago(3));

@@ -134,7 +134,7 @@ async fn clicks_are_compared_as_a_multiset() {
 #[tokio::test]
 async fn no_more_is_ordered_than_was_allowed() {
     let world = World::new().await;
-    let settings = world.settings(&clicks(6));
+    let settings = world.settings(&clicks(3));
     assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
     let orders = world.orders();
     let report = ask(&world, &settings, &request("clicks", 2)).await;
