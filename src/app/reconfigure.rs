@@ -70,7 +70,7 @@ impl Running<'_> {
     pub async fn reload(self, reading: Reading, stop: &CancellationToken) -> (Self, Outcome) {
         self.manager.reloading();
         let why = reading.why;
-        let (running, applied) = self.apply(reading, stop).await;
+        let (running, applied) = Box::pin(self.apply(reading, stop)).await; // boxed, for it is large and rare
         let outcome = match applied {
             Ok(for_restart) => {
                 tracing::info!("the configuration was reloaded: {why}");
