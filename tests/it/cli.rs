@@ -43,7 +43,7 @@ fn stderr(output: &Output) -> &str {
 #[test]
 fn help() {
     let dir = StateDir::new();
-    let commands: [&[&str]; 30] = [
+    let commands: [&[&str]; 34] = [
         &[],
         &["run"],
         &["sync"],
