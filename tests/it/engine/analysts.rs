@@ -411,7 +411,7 @@ async fn every_table_view_and_column_carries_a_comment_that_is_renewed_and_not_w
     };
     let payout = "What the partner gets. source: Payout";
     assert_eq!(world.value(comment("payout")).await, payout);
-    assert_eq!(world.value(comment("mp_id")).await, "source: mp_id");
+    assert_eq!(world.value(comment("mp_id")).await, "The id of the partner. source: mp_id");
     let about = world.value("select obj_description('impact.actions'::regclass)").await;
     assert!(
         about.starts_with("Mirror of the export actions of impact.com: Action Listing (adv_action_listing_pm_only)."),

@@ -156,7 +156,7 @@ async fn no_more_is_ordered_than_was_allowed() {
 #[tokio::test]
 async fn a_column_that_the_table_lacks_is_told() {
     let (world, settings) = loaded().await;
-    world.execute("alter table impact.actions drop column payout").await;
+    world.execute("alter table impact.actions drop column payout cascade").await;
     let report = ask(&world, &settings, &request("actions", 1)).await;
     assert_eq!(verdicts(&report), ["equal"], "{report:#?}");
     assert!(report.compared[0].note.as_deref().unwrap().contains("Payout"), "{report:#?}");

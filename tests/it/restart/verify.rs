@@ -32,6 +32,7 @@ async fn a_running_daemon_finishes_a_verify_that_was_killed() {
     scene.inject(Point::Storage, FaultKind::Stall(60.0));
     let mut verify = scene.start(&["verify", "actions"]);
     scene.until_job("compares and state = 'loading'").await;
+    scene.until_spooled(1).await;
     verify.kill();
     let _daemon = scene.run();
     scene.until("exists (select 1 from impact_mirror.comparison where verdict = 'equal')").await;

@@ -106,6 +106,10 @@ async fn the_daemon_lives_whole_with_few_rights_and_the_reader_reads_all_and_wri
     let mut daemon = scene.run();
     scene.until_mirrored().await;
     scene.assert_mirrored().await;
+    // The views for analysts come behind the loads.
+    scene
+        .until("to_regclass('impact.actions_current') is not null and to_regclass('impact.clicks_daily') is not null")
+        .await;
     // A type that proves too narrow, new columns, rows that change and versions of them.
     scene
         .execute(
