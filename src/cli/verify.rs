@@ -108,7 +108,7 @@ fn print(request: &VerifyRequest, report: &VerifyReport) {
     match report.end {
         VerifyEnd::Done => {}
         VerifyEnd::Waits => {
-            say!("the rest waits for quota or is paused; a running daemon goes on, and so does `verify`")
+            say!("the rest waits for quota or is paused; a running daemon goes on, and so does `verify`");
         }
         VerifyEnd::Stopped => say!("stopped; a running daemon goes on with the rest, and so does `verify`"),
     }

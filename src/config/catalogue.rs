@@ -145,7 +145,7 @@ impl Entry {
             }
         }
         if let Some(rule) = &self.locked
-            && (rule.open.is_empty() || rule.detail_column.is_some() != !rule.open_details.is_empty())
+            && (rule.open.is_empty() || rule.detail_column.is_some() == rule.open_details.is_empty())
         {
             fault(
                 "locked",

@@ -1,5 +1,6 @@
 //! From a credential to the first rows, through the real binary and the real simulator.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -74,12 +75,14 @@ impl Desk {
         let mut text = String::from("# Kept by hand.\n[database]\nurl = \"embedded\"\n");
         for persona in personas {
             let (sid, _) = credential(*persona);
-            text += &format!(
+            write!(
+                text,
                 "\n[accounts.{persona}]\npersona = \"{persona}\"\naccount_sid = \"{sid}\"\nauth_token = {{ env = \"{}_TOKEN\" }}\n\
                  base_url = \"{}\"\ntime_zone = \"America/New_York\"\n",
                 persona.as_str().to_uppercase(),
                 self.sandbox.base_url(),
-            );
+            )
+            .unwrap();
         }
         text += rest;
         std::fs::write(self.path("impact-mirror.toml"), &text).unwrap();

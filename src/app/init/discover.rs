@@ -37,7 +37,7 @@ pub enum Error {
         /// The personas that were tried.
         tried: String,
         /// The last answer.
-        source: impact::Error,
+        source: Box<impact::Error>,
     },
     /// A call failed.
     #[error("impact.com cannot be asked for {what}")]
@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// The client could not be made.
     #[error("cannot speak to impact.com")]
-    Client(#[source] impact::Error),
+    Client(#[source] Box<impact::Error>),
 }
 
 impl Error {
@@ -89,7 +89,7 @@ async fn greet(wishes: &Wishes) -> Result<(Account, Client, Company), Error> {
     let mut last = None;
     for persona in &tried {
         let account = probe(wishes, *persona)?;
-        let client = Client::new(&account).map_err(Error::Client)?;
+        let client = Client::new(&account).map_err(|error| Error::Client(Box::new(error)))?;
         let refusal = match Payer::new(&client, &account.name, None).company().await {
             Ok(company) => return Ok((account, client, company)),
             Err(Unanswered::Failed(refusal)) => refusal,
@@ -108,7 +108,7 @@ async fn greet(wishes: &Wishes) -> Result<(Account, Client, Company), Error> {
         }
     }
     let tried: Vec<&str> = tried.iter().map(|persona| persona.as_str()).collect();
-    Err(Error::Refused { tried: tried.join(", as "), source: last.expect("somebody was tried") })
+    Err(Error::Refused { tried: tried.join(", as "), source: Box::new(last.expect("somebody was tried")) })
 }
 
 /// The account as far as it is known, read as the configuration will be.

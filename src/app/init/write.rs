@@ -1,5 +1,7 @@
 //! The text of the file: sections in the order in which people read them, with what was found in comments.
 
+use std::fmt::Write as _;
+
 use chrono_tz::Tz;
 
 use super::super::reports::block::Block;
@@ -39,7 +41,7 @@ pub(super) fn file(wishes: &Wishes, found: &Found, remarks: &[String], blocks: &
     text += &account_lines(account.name.as_str(), wishes, account.persona, account.time_zone);
     text += "# programs = \"all\"\n";
     text += "\n# What the account may ask for: impact.com's published limits. Set share below 1 where other tools use the account.\n";
-    text += &format!("[accounts.{}.quota]\n", account.name);
+    let _ = writeln!(text, "[accounts.{}.quota]", account.name);
     text += "# report_export_per_day = 100\n# click_export_per_day = 10\n# requests_per_hour = 1000\n# share = 1.0\n";
     for words in remarks {
         text += "\n";

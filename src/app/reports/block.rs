@@ -1,6 +1,6 @@
 //! The text of an `[exports.NAME]` block, with what is known of the report in comments.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use chrono::{Days, Months, NaiveDate};
 
@@ -87,23 +87,23 @@ impl Block {
         if let Some(note) = &tuning.note {
             text += &remark(note);
         }
-        text += &format!("[exports.{name}]\naccounts = {}\n", quoted_list([account.as_str()]));
-        text += &match source {
-            Source::Clicks => "clicks = true\n".to_owned(),
-            Source::Report(handle) => format!("report = {}\n", quoted(handle.as_str())),
+        let _ = writeln!(text, "[exports.{name}]\naccounts = {}", quoted_list([account.as_str()]));
+        let _ = match source {
+            Source::Clicks => writeln!(text, "clicks = true"),
+            Source::Report(handle) => writeln!(text, "report = {}", quoted(handle.as_str())),
         };
-        text += &format!("since = \"{}\"\n", tuning.since);
+        let _ = writeln!(text, "since = \"{}\"", tuning.since);
         if let Some(schedule) = &tuning.schedule {
-            text += &format!("schedule = {}\n", quoted(schedule));
+            let _ = writeln!(text, "schedule = {}", quoted(schedule));
         }
         if let Some(today) = tuning.include_today {
-            text += &format!("include_today = {today}\n");
+            let _ = writeln!(text, "include_today = {today}");
         }
         if !tuning.programs.is_empty() {
-            text += &format!("programs = {}\n", quoted_list(tuning.programs.iter().map(String::as_str)));
+            let _ = writeln!(text, "programs = {}", quoted_list(tuning.programs.iter().map(String::as_str)));
         }
         if let Some(refresh) = &tuning.refresh {
-            text += &format!("refresh = {refresh}\n");
+            let _ = writeln!(text, "refresh = {refresh}");
         }
         if *source != Source::Clicks {
             text += &key(described);
@@ -176,7 +176,7 @@ fn needs(entry: &Entry) -> String {
     let mut text = String::new();
     for (parameter, says) in &entry.needs {
         text += &remark(&format!("It cannot be asked without {parameter}: {says} Set it before the first run:"));
-        text += &format!("# params = {{ {parameter} = \"\" }}\n");
+        let _ = writeln!(text, "# params = {{ {parameter} = \"\" }}");
     }
     text
 }

@@ -13,7 +13,7 @@ use super::*;
 use crate::support::daemon::eventually;
 
 /// `init` with the flags of a persona's account.
-fn flags<'a>(persona: Persona, base_url: &'a str) -> Vec<&'a str> {
+fn flags(persona: Persona, base_url: &str) -> Vec<&str> {
     let (sid, variable) = match persona {
         Persona::Brand => ("IRsandboxBrand0001", "BRAND_TOKEN"),
         Persona::Partner => ("IRsandboxPartner0001", "PARTNER_TOKEN"),
