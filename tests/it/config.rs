@@ -254,7 +254,7 @@ fn every_error_names_the_key_what_it_holds_and_what_is_allowed() {
         (base("", "[worker]\nlease = \"30s\"", ""), "worker is no key that is known here; did you mean `workers`?"),
         (
             base("", "colour = \"blue\"", ""),
-            "colour is no key that is known here; known are database, http, workers, state_dir, spool, archive, alerts, downstream, accounts, catalogue, exports",
+            "colour is no key that is known here; known are reload_on_change, database, http, workers, state_dir, spool, archive, alerts, downstream, accounts, catalogue, exports",
         ),
         // Accounts.
         ("[database]\nurl = \"embedded\"".to_owned(), "accounts holds no account; add a section [accounts.NAME]"),
