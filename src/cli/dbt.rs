@@ -32,7 +32,7 @@ pub(super) async fn export(settings: &Settings, database: &Database, command: &C
     let mut conn = database.pool().acquire().await?;
     let columns = described::columns(&mut conn, &settings.database.schema).await?;
     let text = sources(settings, &columns);
-    match &options.output {
+    match options.output.as_deref().filter(|file| file.as_os_str() != "-") {
         None => say_as_is!("{text}"),
         Some(file) => {
             std::fs::write(file, &text).with_context(|| format!("cannot write {}", file.display()))?;

@@ -86,7 +86,7 @@ struct Cli {
     /// The configuration file [default: impact-mirror.toml, then /etc/impact-mirror/impact-mirror.toml]
     #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// JSON instead of text: what plan, status, jobs and reports print, and the log lines of run and sync
+    /// JSON instead of text: what plan, status, verify, jobs and reports print, and the log lines of run and sync
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]

@@ -128,7 +128,7 @@ async fn add(path: Option<&Path>, options: Add) -> anyhow::Result<()> {
         return Ok(());
     }
     written.replace(&whole)?;
-    say!("\nAdded to {}. A daemon takes it up when it is started anew. Next:", written.path().display());
+    say!("\nAdded to {}. A running daemon takes it up on SIGHUP (`systemctl reload`). Next:", written.path().display());
     let config = path.map_or_else(String::new, |path: &Path| format!(" --config {}", PathBuf::from(path).display()));
     say!("  impact-mirror{config} plan --export {}    # what it costs", block.name);
     say!("  impact-mirror{config} sync --export {}", block.name);
