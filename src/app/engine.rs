@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
 use super::parts::{Parts, holder};
-use super::{Database, alerts, housekeeping, retention, tell};
+use super::{Database, alerts, housekeeping, tell};
 use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
@@ -227,7 +227,6 @@ async fn build(
     parts.spool.sweep(|job| late.contains(&job));
     write_configuration(pool, &parts.settings).await?;
     parts.check_partitions(pool).await?;
-    retention::keep_views(pool, &parts.settings).await;
     let pulse = Pulse::new(parts.settings.workers.lease);
     let context = parts.context(pool, pulse, Arc::default());
     Ok((parts, context))

@@ -84,6 +84,9 @@ pub async fn sync(
     let planner = engine.planner();
     let without_programs = store::configured::without_feeds(&mut conn, &planner.exports).await?;
     drop(conn);
+    if end.is_none() {
+        retention::keep_views(database.pool(), &engine.context().settings).await;
+    }
     if end.is_none()
         && let Err(error) = retention::keep_tables(database.pool(), &engine.context().settings, &planner.exports).await
     {

@@ -64,6 +64,8 @@ pub(super) async fn fill(conn: &mut PgConnection, feeding: &Feeding) -> Result<O
         return Ok(None);
     }
     let mut tx = conn.begin().await.map_err(place.database(STEP))?;
+    // A load that takes long is not waited for: a later round fills.
+    sqlx::raw_sql("set local lock_timeout = '2s'").execute(&mut *tx).await.map_err(place.database(STEP))?;
     super::ddl::keep_loads_out(&mut tx, table, &place).await?;
     if is_filled(&mut tx, &place, &definition).await? {
         return Ok(None);

@@ -150,6 +150,10 @@ async fn a_subscriber_in_another_cluster_follows_inserts_updates_and_deletes() {
     publish(&scene, &[]).await;
     let by = "select string_agg(distinct relreplident::text, '') from pg_class where relname like 'actions%' and relkind in ('r', 'p')";
     assert_eq!(text(&mut here, by).await, "i");
+    // The other side has to know the rows by the same key.
+    run(&mut there, "alter table impact.actions alter column action_id set not null").await;
+    let identity: Vec<&str> = said.lines().filter(|line| line.contains("using index \"actions")).collect();
+    run(&mut there, &identity.join("\n")).await;
     run(
         &mut here,
         "update impact.actions set payout = payout + 1 where _line = 5; delete from impact.actions where _line = 6",

@@ -64,6 +64,15 @@ fn blocked(loads: u32) -> String {
     )
 }
 
+/// So many loads wait for a lock: they have entered their tables. Views that follow an earlier load may wait too.
+fn loads_blocked(loads: u32) -> String {
+    format!(
+        "(select count(distinct a.pid) = {loads} from pg_stat_activity a
+          join pg_locks l on l.pid = a.pid and l.locktype = 'advisory' and l.mode = 'ShareLock' and l.granted
+          where a.datname = current_database() and a.wait_event_type = 'Lock' and a.application_name = 'impact-mirror')"
+    )
+}
+
 /// No daemon has said anything to Postgres for so many seconds.
 pub fn quiet_for(seconds: u32) -> String {
     format!(

@@ -348,6 +348,7 @@ async fn views_follow_exports_that_are_renamed_and_leave_alone_what_is_not_ours(
     world.execute("drop table impact.sales; drop table impact.payouts_monthly").await;
     let settings = world.settings(&(actions(2) + &clicks(1)));
     world.start(&settings).await.stop(std::time::Duration::from_secs(5)).await; // it is configured again
+    world.keep_views().await;
     world.request_refresh_of_all(&settings).await;
     assert_eq!(world.sync(&settings).await.end, SyncEnd::Done);
     assert_eq!(world.query(exports).await, ["actions"]);
@@ -381,7 +382,7 @@ async fn clicks_added_up_are_those_of_the_table_whatever_happens_to_it() {
     world
         .execute("delete from impact_mirror.click_day where day = (select max(day) from impact_mirror.click_day)")
         .await;
-    world.start(&settings).await.stop(std::time::Duration::from_secs(5)).await;
+    world.keep_views().await;
     assert_eq!(world.query(differing).await, Vec::<String>::new());
 
     // Another table of the same name.
@@ -428,6 +429,7 @@ async fn every_table_view_and_column_carries_a_comment_that_is_renewed_and_not_w
     let restart = async || {
         let engine = world.start(&settings).await;
         engine.stop(std::time::Duration::from_secs(5)).await;
+        world.keep_views().await;
     };
     restart().await;
     assert_eq!(world.value(comment("payout")).await, payout);

@@ -1,7 +1,6 @@
 //! The listing of actions against the report by day.
 
 use impact_mirror::app::SyncEnd;
-use impact_mirror::mirror;
 use impact_mirror::sandbox::Options;
 
 use super::world::{World, actions, days_ago, options};
@@ -19,14 +18,8 @@ fn both(days: u64) -> String {
 async fn world(days: u64) -> World {
     let world = World::with(Options { actions_per_day: 20, ..options() }).await;
     assert_eq!(world.sync(&world.settings(&both(days))).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
-    keep(&world).await;
+    world.keep_views().await;
     world
-}
-
-/// What a running daemon does from time to time.
-async fn keep(world: &World) {
-    let mut conn = world.pool().acquire().await.unwrap();
-    mirror::views::keep(&mut conn, "impact").await.unwrap();
 }
 
 #[tokio::test]
@@ -63,10 +56,10 @@ async fn the_view_lives_through_wider_columns_of_either_side_and_does_without_mi
     assert_eq!(world.value(VERDICTS).await, "agrees incomplete");
 
     world.execute("alter table impact.by_day drop column revenue cascade, drop column actions cascade").await;
-    keep(&world).await;
+    world.keep_views().await;
     assert_eq!(world.value(VERDICTS).await, "agrees incomplete");
     assert_eq!(world.value("select count(report_actions)::text from impact.reconciliation").await, "0");
     world.execute("drop view impact.reconciliation; create view impact.reconciliation as select 1 as mine").await;
-    keep(&world).await;
+    world.keep_views().await;
     assert_eq!(world.value("select mine::text from impact.reconciliation").await, "1", "it is somebody else's");
 }

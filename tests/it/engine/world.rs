@@ -101,6 +101,12 @@ impl World {
         Engine::start(settings.clone(), &self.mirror, Scope::All).await
     }
 
+    /// Brings the views for analysts up to date, as a running daemon does from time to time.
+    pub async fn keep_views(&self) {
+        let mut conn = self.pool().acquire().await.unwrap();
+        impact_mirror::mirror::views::keep(&mut conn, "impact").await.unwrap();
+    }
+
     /// `sync`, to its end.
     pub async fn sync(&self, settings: &Settings) -> SyncReport {
         let engine = self.start(settings).await;

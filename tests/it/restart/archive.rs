@@ -33,7 +33,7 @@ async fn a_kill_between_archive_and_commit_leaves_no_load_without_its_file() {
     let mut lock = conn.begin().await.unwrap();
     sqlx::raw_sql("lock table impact.actions in access exclusive mode").execute(&mut *lock).await.unwrap();
     ask_again(&scene).await;
-    scene.until(&blocked(1)).await;
+    scene.until(&loads_blocked(1)).await;
     assert_eq!(
         scene.value::<i64>("select count(*) from impact_mirror.archived_file where stored_at is not null").await,
         2
@@ -58,7 +58,7 @@ async fn a_reload_that_was_killed_goes_on() {
     let mut lock = conn.begin().await.unwrap();
     sqlx::raw_sql("lock table impact.actions in access exclusive mode").execute(&mut *lock).await.unwrap();
     let mut reload = scene.start(&ALL_DAYS);
-    scene.until(&blocked(1)).await;
+    scene.until(&loads_blocked(1)).await;
     reload.kill();
     lock.rollback().await.unwrap();
     let mut again = scene.start(&ALL_DAYS);
@@ -84,7 +84,7 @@ async fn a_daemon_finishes_what_a_killed_reload_left_and_asks_nobody_for_it() {
     let mut lock = conn.begin().await.unwrap();
     sqlx::raw_sql("lock table impact.actions in access exclusive mode").execute(&mut *lock).await.unwrap();
     let mut reload = scene.start(&ALL_DAYS);
-    scene.until(&blocked(1)).await;
+    scene.until(&loads_blocked(1)).await;
     reload.kill();
     lock.rollback().await.unwrap();
     let _daemon = scene.run();

@@ -8,7 +8,7 @@ use impact_mirror::sandbox::{FaultKind, Point};
 use nix::sys::signal::Signal;
 use sqlx::Connection;
 
-use super::{QUICK, actions_alone, ask_again, blocked};
+use super::{QUICK, actions_alone, ask_again, loads_blocked};
 use crate::support::daemon::{LEASE, Process, Scene, eventually};
 
 const LEASE_LOST: &str = "step dropped: somebody else has the job now";
@@ -71,7 +71,7 @@ async fn a_load_frozen_inside_its_transaction_is_ended_and_made_again() {
     let mut lock = conn.begin().await.unwrap();
     sqlx::raw_sql("lock table impact_mirror.cell in share mode").execute(&mut *lock).await.unwrap();
     ask_again(&scene).await;
-    scene.until(&blocked(1)).await; // its rows are merged, its cells are to be filled
+    scene.until(&loads_blocked(1)).await; // its rows are merged, its cells are to be filled
     first.signal(Signal::SIGSTOP);
     lock.rollback().await.unwrap();
     let _second = scene.run();

@@ -7,7 +7,7 @@ use impact_mirror::sandbox::{Fault, FaultKind, Point};
 use nix::sys::signal::Signal;
 use sqlx::Connection;
 
-use super::{FOR_EVER, QUICK, actions_alone, ask_again, blocked};
+use super::{FOR_EVER, QUICK, actions_alone, ask_again, loads_blocked};
 use crate::support::daemon::{LEASE, Process, Scene, eventually, still};
 
 /// Kills the daemon, starts another one and waits until it has claimed what the first one held.
@@ -211,7 +211,7 @@ async fn loads_killed_inside_postgres_leave_nothing_and_are_made_again() {
         .await
         .unwrap();
     ask_again(&scene).await;
-    scene.until(&blocked(2)).await;
+    scene.until(&loads_blocked(2)).await;
     daemon.kill();
     let next = scene.run();
     next.until_says("running").await;

@@ -96,7 +96,7 @@ async fn a_load_that_waits_inside_postgres_does_not_hold_up_the_end() {
     sqlx::raw_sql("lock table impact.actions in access exclusive mode").execute(&mut *lock).await.unwrap();
     ask_again(&scene).await;
     scene.until_job("state = 'loading'").await;
-    scene.until(&super::blocked(1)).await;
+    scene.until(&super::loads_blocked(1)).await;
     terminate(&mut daemon).await;
     scene.until("not exists (select 1 from impact_mirror.job where lease_token is not null)").await;
     lock.rollback().await.unwrap();
