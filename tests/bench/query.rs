@@ -232,7 +232,7 @@ async fn fill(pool: &PgPool, table: &str, rows: i64) {
         "create temporary table sample as select row_number() over () - 1 as number, t.* from impact.{table} t; \
          delete from impact.{table}; \
          insert into impact.{table} ({list}) \
-         select {values} from generate_series(0, {rows} - 1) n join sample s on s.number = n % (select count(*) from sample); \
+         select {values} from generate_series(0::bigint, {rows} - 1) n join sample s on s.number = n % (select count(*) from sample); \
          drop table sample"
     );
     let mut conn = pool.acquire().await.unwrap();
