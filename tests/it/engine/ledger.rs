@@ -134,7 +134,7 @@ async fn a_download_corrects_the_ledger() {
 async fn every_page_of_a_list_corrects_the_ledger() {
     let mut options = options();
     options.behaviours.set("job_list=pages_of_two").unwrap();
-    options.job_duration = Duration::from_millis(600);
+    options.job_duration = Duration::from_secs(2);
     let world = World::with(options).await;
     let settings = world.settings(&(actions(2) + &clicks(4)));
     world.inject(Point::Submit, FaultKind::ReplyLost);
@@ -248,13 +248,11 @@ async fn a_429_with_a_page_for_a_body_is_a_429() {
         let world = World::with(options).await;
         let settings = world.settings(&actions(2));
         world.inject(point, FaultKind::Throttle429);
+        // On a slow machine the bucket may open while the first one ends, so that its last job goes on.
         let first = world.sync(&settings).await.end;
-        let closed = "select count(*)::text from impact_mirror.bucket where throttles > 0 or closed_until is not null";
-        let is_over = first == SyncEnd::Done;
-        assert!(
-            is_over || (first == SyncEnd::WaitsForQuota && world.value(closed).await == "1"),
-            "{point:?}: {first:?}"
-        );
+        assert!(matches!(first, SyncEnd::Done | SyncEnd::WaitsForQuota), "{point:?} {body}: {first:?}");
+        let told = "select count(*)::text from impact_mirror.job_event where note like '%impact.com throttles%'";
+        assert_eq!(world.value(told).await, "1", "{point:?} {body}");
         world.eventually("select count(*)::text from impact_mirror.bucket where closed_until > now()", "0").await;
         assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{point:?} {body}");
         assert_mirrored(&world, &settings).await;

@@ -106,7 +106,10 @@ async fn the_daemon_lives_whole_with_few_rights_and_the_reader_reads_all_and_wri
     let mut daemon = scene.run();
     scene.until_mirrored().await;
     scene.assert_mirrored().await;
-    // The views for analysts come behind the loads.
+    // The views for analysts come behind the loads, and the next step is no place for two.
+    for export in ["actions", "clicks"] {
+        daemon.until_says(&format!("rows of {export}")).await;
+    }
     scene
         .until("to_regclass('impact.actions_current') is not null and to_regclass('impact.clicks_daily') is not null")
         .await;
