@@ -13,6 +13,11 @@ pub fn thousands(n: i64) -> String {
     if n < 0 { format!("-{text}") } else { text }
 }
 
+/// So many of something: `1 order`, `1,200 orders`.
+pub fn counted(count: i64, what: &str) -> String {
+    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
+}
+
 /// Seconds as people say them: `45s`, `12min`, `5h`, `3d`.
 pub fn ago(seconds: i64) -> String {
     match seconds {

@@ -46,7 +46,7 @@ pub async fn keep_tables(pool: &PgPool, settings: &Settings, exports: &[ExportNa
 pub(super) async fn keep_views(pool: &PgPool, settings: &Settings) {
     let kept = async {
         let mut conn = pool.acquire().await?;
-        anyhow::Ok(mirror::views::keep(&mut conn, &settings.database.schema).await?)
+        anyhow::Ok(mirror::views::keep(&mut conn, &settings.database.schema, &settings.catalogue).await?)
     };
     match kept.await {
         Ok(said) => said.iter().for_each(|line| tracing::info!("{line}")),

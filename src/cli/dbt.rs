@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::Exit;
 use crate::app::Database;
-use crate::config::{Entry, Export, Settings, catalogue};
+use crate::config::{Entry, Export, Settings};
 use crate::store::described::{self, Column};
 
 /// What to write for which tool.
@@ -64,7 +64,7 @@ fn sources(settings: &Settings, columns: &[Column]) -> String {
 fn write_table(text: &mut String, settings: &Settings, export: &Export, columns: &[Column]) {
     let name = &columns[0].table;
     let persona = export.accounts.first().map(|account| settings.accounts[account].persona);
-    let known = persona.and_then(|persona| catalogue().entry(&export.source, persona));
+    let known = persona.and_then(|persona| settings.entry(&export.source, persona));
     let says = known.map(|known| known.says.as_str()).unwrap_or_default();
     let description = joined(&columns[0].table_comment, says);
     let _ = write!(

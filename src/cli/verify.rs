@@ -9,7 +9,7 @@ use crate::account::AccountName;
 use crate::app::{self, VerifyEnd, VerifyReport, VerifyRequest};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::figures::{moment, thousands};
+use crate::figures::{counted, moment, thousands};
 use crate::job::JobState;
 use crate::store::comparison::Compared;
 use crate::telemetry::Form;
@@ -87,22 +87,23 @@ fn exit(report: &VerifyReport) -> Exit {
 }
 
 fn print(request: &VerifyRequest, report: &VerifyReport) {
+    let counted = |count: usize, what: &str| counted(i64::try_from(count).unwrap_or(i64::MAX), what);
     if report.compared.is_empty() {
         say!("no window of {} that is loaded, and within what was asked, can be compared", request.export);
         say!("`impact-mirror sync --export {}` loads what is due; --from and --to narrow the choice", request.export);
         return;
     }
     if report.taken_up > 0 {
-        say!("{} windows of an earlier verify were still open and are a part of this one", report.taken_up);
+        say!("of an earlier verify, still open and a part of this one: {}", counted(report.taken_up, "window"));
     }
     for one in &report.compared {
         print_one(request, one);
     }
     let equal = report.compared.iter().filter(|one| one.verdict.as_deref() == Some("equal")).count();
     say!(
-        "{equal} of {} windows equal, {} orders; --seed {} takes the same sample again",
-        report.compared.len(),
-        report.compared.len(),
+        "{equal} of {} equal, {}; --seed {} takes the same sample again",
+        counted(report.compared.len(), "window"),
+        counted(report.compared.len(), "order"),
         request.seed,
     );
     match report.end {

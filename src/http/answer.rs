@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::session::Visitor;
-use crate::figures::{moment, thousands};
+use crate::figures::moment;
 use crate::store::status::JobLine;
 
 /// The version, for the heading and the address of style sheet and script.
@@ -94,6 +94,3 @@ pub(super) fn days(from: NaiveDate, to: NaiveDate) -> String {
     if from == to { from.to_string() } else { format!("{from} to {to}") }
 }
 
-pub(super) fn counted(count: i64, what: &str) -> String {
-    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
-}

@@ -11,14 +11,14 @@ use axum::http::header::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 
-use super::answer::{Time, VERSION, counted, days, html, no_database, place_of, starting};
+use super::answer::{Time, VERSION, days, html, no_database, place_of, starting};
 use super::calendar::{Shape, State as DayState};
 use super::configuration::Readings;
 use super::session::Visitor;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{Face, Mirror};
 use crate::error_chain::Chain;
-use crate::figures::{ago, moment, thousands};
+use crate::figures::{ago, counted, moment, thousands};
 use crate::job::JobState;
 use crate::pulse::Pulse;
 use crate::store::by_hand::PausedByHand;

@@ -6,6 +6,8 @@
 mod comments;
 mod sources;
 
+use std::collections::BTreeMap;
+
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::error::{Error, Place};
@@ -16,6 +18,7 @@ use super::table::analysts::{
 };
 use super::table::reconciliation::reconciliation;
 use super::table::views::{self as text, As, Feeding};
+use crate::config::Entry;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
 use sources::Sources;
@@ -24,9 +27,14 @@ pub(super) use sources::feeding_of_clicks;
 /// How the comments of our views and functions end, before a hash of their query.
 pub(super) const MARK: &str = " Kept by impact-mirror (";
 
-/// Brings views, comments and what adds clicks up to date; says what was done. Each in a transaction of its own that waits for
+/// Brings views, comments and what adds clicks up to date; says what was done. Comments tell what users say of reports, by handle,
+/// over what the built-in catalogue does. Each in a transaction of its own that waits for
 /// nobody for long: what could not be done is said, and done when it is tried again.
-pub async fn keep(conn: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
+pub async fn keep(
+    conn: &mut PgConnection,
+    schema: &str,
+    own: &BTreeMap<String, Entry>,
+) -> Result<Vec<String>, Error> {
     let sources = sources::read(conn, schema).await?;
     let mut said = Vec::new();
     for wanted in wanted(schema, &sources) {
@@ -50,7 +58,7 @@ pub async fn keep(conn: &mut PgConnection, schema: &str) -> Result<Vec<String>, 
     for feeding in &sources.clicks {
         said.extend(rollup::fill(conn, feeding).await?);
     }
-    said.extend(comments::keep(conn, schema, &sources).await?);
+    said.extend(comments::keep(conn, schema, &sources, own).await?);
     Ok(said)
 }
 

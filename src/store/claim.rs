@@ -66,6 +66,11 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct Turns(Arc<Mutex<VecDeque<(Instant, AccountName)>>>);
 
 impl Turns {
+    /// Whether the accounts were looked for within this moment, and one of them is left.
+    pub fn is_known(&self) -> bool {
+        self.0.lock().expect("nobody panics while holding it").front().is_some_and(|(since, _)| since.elapsed() < TURN)
+    }
+
     fn next(&self) -> Option<AccountName> {
         let mut turns = self.0.lock().expect("nobody panics while holding it");
         turns.retain(|(since, _)| since.elapsed() < TURN);
@@ -134,6 +139,9 @@ struct Found {
 }
 
 /// The most wanted planned jobs of some accounts: of each account, bucket and way of ordering one at most.
+///
+/// What is ordered is read state by state from the index `job_due`, so that results that wait to be loaded cost nothing, and values
+/// come by sub-selects, as in `job::claim`.
 async fn find(
     conn: &mut PgConnection,
     accounts: &[String],
@@ -144,20 +152,18 @@ async fn find(
     sqlx::query_as!(
         Found,
         r#"
-        with under_way as materialized (
+        with ordered as materialized (
             -- Nobody looks at the jobs of a paused export, so others do not wait for their end.
             select u.account, u.export, u.bucket, u.program, u.state, p.paused_since is null as is_followed
-            from impact_mirror.job u
+            from (values ('submitting'), ('waiting')) as s (state)
+            cross join lateral (
+                select * from impact_mirror.job j where j.finished_at is null and j.state = s.state offset 0) u
             join impact_mirror.export_account p on p.export = u.export and p.account = u.account
-            where u.finished_at is null and u.state in ('submitting', 'waiting', 'ready', 'loading')
-              and u.account = any((select $1::text[])::text[])
+            where u.account = any((select $1::text[])::text[])
         ), submitting as materialized (
-            select account, bucket, program from under_way where state = 'submitting'
+            select account, bucket, program from ordered where state = 'submitting'
         ), full_up as materialized (
-            select account from under_way
-            where is_followed and state in ('submitting', 'waiting')
-            group by account
-            having count(*) >= $3
+            select account from ordered where is_followed group by account having count(*) >= (select $3::bigint)
         ), best as materialized (
             select o.id, o.account, o.bucket, o.priority, o.replay_of, a.replay_cost
             from impact_mirror.account a
@@ -178,7 +184,10 @@ async fn find(
                         -- A limit of windows on trial is tried by one order at a time: several would be lost together.
                         and (j.replay_of is not null or ea.max_window_days is null or ea.max_window_learned_at is not null
                              or not exists (
-                                 select 1 from under_way t where t.export = j.export and t.account = j.account))
+                                 select 1 from impact_mirror.job t
+                                 where t.account = j.account and t.export = j.export
+                                   and t.finished_at is null and t.state in ('submitting', 'waiting', 'ready', 'loading')
+                                 offset 0))
                       offset 0)
                   and not exists (
                       select 1 from submitting s
@@ -207,7 +216,7 @@ async fn find(
           and (o.replay_of is null
                or exists (select 1 from impact_mirror.bucket_room(o.account, 'requests', $4) h where h.room > 0))
         order by o.priority, o.id
-        limit $5
+        limit (select $5::bigint)
         "#,
         accounts,
         &worker.exports,

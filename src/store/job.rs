@@ -194,7 +194,7 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
         r#"
         with found as (
             select j.id, j.state, j.lease_holder
-            from unnest($1::text[]) as s (state)
+            from unnest((select $1::text[])) as s (state)
             cross join lateral (
                 select j.id, j.state, j.lease_holder, j.priority, j.run_at
                 from impact_mirror.job j
@@ -344,10 +344,14 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
             where ea.paused_since is null and ea.account = any((select $2::text[])::text[])
         ), under_way as (
             select min(greatest(j.run_at, j.lease_expires_at)) as due_at
-            from impact_mirror.job j
+            from unnest((select array_remove($1::text[], 'planned'))) as s (state)
+            cross join lateral (
+                select j.export, j.account, j.run_at, j.lease_expires_at
+                from impact_mirror.job j
+                where j.finished_at is null and j.state = s.state
+                offset 0) j
             join ours o on o.export = j.export and o.account = j.account
-            where j.finished_at is null and j.state = any((select array_remove($1::text[], 'planned'))::text[])
-              and j.export = any(case when j.state in ('submitting', 'waiting') then $4::text[] else $3::text[] end)
+            where j.export = any(case when s.state in ('submitting', 'waiting') then (select $4::text[]) else (select $3::text[]) end)
         ), planned as (
             select min(j.run_at) as due_at
             from ours o
@@ -357,7 +361,7 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
                 order by j.run_at
                 limit 1
             ) j
-            where 'planned' = any($1::text[]) and o.is_ordered and o.export = any((select $3::text[])::text[])
+            where 'planned' = any((select $1::text[])::text[]) and o.is_ordered and o.export = any((select $3::text[])::text[])
         )
         select extract(epoch from least(u.due_at, p.due_at) - now())::float8 as in_all,
                extract(epoch from u.due_at - now())::float8 as ordered

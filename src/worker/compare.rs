@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use sqlx::Connection;
 
-use super::load::{Fetched, fetch, may_be_foreign, not_ready};
+use super::load::{self, may_be_foreign};
 use super::loading::target;
-use super::outcome::{Failure, give_up, may_call, settle};
-use super::{Context, trace};
+use super::outcome::{Failure, give_up, settle};
+use super::Context;
 use crate::job::Job;
 use crate::job::verdict::{Figures, judge};
 use crate::mirror::{self, Comparison};
@@ -16,23 +16,12 @@ use crate::spool::SpoolFile;
 use crate::store;
 use crate::store::comparison::Outcome;
 use crate::store::transition::Move;
-use tracing::Instrument as _;
 
 /// How many rows of each kind are shown.
 const SAMPLES: i64 = 10;
 
 pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Error> {
-    if let Err(error) = context.spool.look_for_room() {
-        return settle(context, job, Failure::ours(error.kind(), &error)).await;
-    }
-    if !may_call(context, job, "download").await? {
-        return Ok(());
-    }
-    let file = match fetch(context, job).instrument(trace::fetch(job)).await {
-        Ok(Fetched::File(file)) => file,
-        Ok(Fetched::NotReady) => return not_ready(context, job).await,
-        Err(failure) => return settle(context, job, failure).await,
-    };
+    let Some(file) = load::file(context, job).await? else { return Ok(()) };
     match compare(context, job, &file).await {
         Ok(found)
             if may_be_foreign(job)

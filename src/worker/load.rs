@@ -56,17 +56,7 @@ pub(super) async fn step(context: &Context, job: &Job) -> Result<(), store::Erro
 /// once more, and believed only where that is the one that was `doubted`.
 async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Result<(), store::Error> {
     let started_at = Clock.now();
-    if let Err(error) = context.spool.look_for_room() {
-        return settle(context, job, Failure::ours(error.kind(), &error)).await;
-    }
-    if !may_call(context, job, "download").await? {
-        return Ok(());
-    }
-    let file = match fetch(context, job).instrument(trace::fetch(job)).await {
-        Ok(Fetched::File(file)) => file,
-        Ok(Fetched::NotReady) => return not_ready(context, job).await,
-        Err(failure) => return settle(context, job, failure).await,
-    };
+    let Some(file) = file(context, job).await? else { return Ok(()) };
     failpoint::reach("spool-complete");
     let export = &context.settings.exports[&job.export];
     let kinds = metadata(context, job, export).await?;
@@ -116,12 +106,30 @@ async fn attempt(context: &Context, job: &Job, doubted: Option<[u8; 32]>) -> Res
     }
 }
 
-pub(super) enum Fetched {
+/// The result in the spool; none where the job waits or has ended instead: there is no room, the call is not to be had, the result is
+/// not there yet, or the fetch failed.
+pub(super) async fn file(context: &Context, job: &Job) -> Result<Option<SpoolFile>, store::Error> {
+    if let Err(error) = context.spool.look_for_room() {
+        settle(context, job, Failure::ours(error.kind(), &error)).await?;
+        return Ok(None);
+    }
+    if !may_call(context, job, "download").await? {
+        return Ok(None);
+    }
+    match fetch(context, job).instrument(trace::fetch(job)).await {
+        Ok(Fetched::File(file)) => return Ok(Some(file)),
+        Ok(Fetched::NotReady) => not_ready(context, job).await?,
+        Err(failure) => settle(context, job, failure).await?,
+    }
+    Ok(None)
+}
+
+enum Fetched {
     File(SpoolFile),
     NotReady,
 }
 
-pub(super) async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
+async fn fetch(context: &Context, job: &Job) -> Result<Fetched, Failure> {
     let id = RemoteJobId::new(job.remote_job_id.as_deref().expect("a ready job has a remote id"));
     let call_failed = |error: &_| Failure::call(error, Bucket::Requests);
     let caller = context.caller(&job.account, Some(job.id));
@@ -163,7 +171,7 @@ async fn forget(context: &Context, job: &Job, id: &RemoteJobId) {
 }
 
 /// Somebody replayed the remote job after it was done: wait for its end.
-pub(super) async fn not_ready(context: &Context, job: &Job) -> Result<(), store::Error> {
+async fn not_ready(context: &Context, job: &Job) -> Result<(), store::Error> {
     let pause = TimeDelta::from_std(context.settings.workers.poll_max).unwrap_or(TimeDelta::minutes(1));
     let message = "impact.com says that the result is not ready, though it was".to_owned();
     let again = TryAgain { run_at: soon(context, pause), kind: ErrorKind::Remote, message };

@@ -121,7 +121,8 @@ impl Shape {
         }
         let kept = async {
             let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-            Ok::<_, Failed>(mirror::views::keep(&mut conn, &context.settings.database.schema).await?)
+            let settings = &context.settings;
+            Ok::<_, Failed>(mirror::views::keep(&mut conn, &settings.database.schema, &settings.catalogue).await?)
         };
         match kept.await {
             Ok(said) => said.iter().for_each(|line| tracing::info!("{line}")),

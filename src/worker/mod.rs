@@ -186,6 +186,10 @@ impl Pool {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let since = Since::now();
         let one = match self {
+            // Whose turn it is was found out a moment ago, and there was nothing to recover then.
+            Self::Submit if context.worker.turns.is_known() && !context.pulse.is_without_room(OUTCOME) => {
+                return claim_planned(context, &mut conn).await;
+            }
             Self::Submit => match store::job::claim(&mut conn, Step::Recover, &context.worker).await? {
                 Some(job) => Some(job),
                 // What came of an order could not be written down.

@@ -4,6 +4,7 @@
 //! 200 partners.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -107,7 +108,7 @@ async fn bench(actions: i64, clicks: i64) {
     fill(&pool, "clicks", clicks).await;
     let began = Instant::now();
     let mut mirrored = pool.acquire().await.unwrap();
-    for line in mirror::views::keep(&mut mirrored, "impact").await.unwrap() {
+    for line in mirror::views::keep(&mut mirrored, "impact", &BTreeMap::new()).await.unwrap() {
         println!("{line}");
     }
     drop(mirrored);
@@ -166,7 +167,7 @@ async fn load(pool: &PgPool, settings: &Settings, sandbox: &Sandbox, name: &str,
     let file = dir.join("result.csv");
     std::fs::write(&file, csv).unwrap();
     let (account, program) = (AccountName::new("acme"), Program::new("1000"));
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let target = Target {
         schema: "impact",
         export: &export.name,

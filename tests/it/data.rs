@@ -1,6 +1,7 @@
 //! docs/data.md and the queries of the README, on made-up data that is the same whenever it is made. `UPDATE_DOCS=1` writes the results
 //! and what is generated into docs/data.md; of the README, whose results tell of time that has passed, the columns are compared.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -65,7 +66,7 @@ async fn filled() -> TestDatabase {
         load(&database, &settings, &sandbox, "clicks", &day, READINGS[2].parse().unwrap(), dir.path()).await;
     }
     let mut conn = database.pool().acquire().await.unwrap();
-    mirror::views::keep(&mut conn, "impact").await.unwrap();
+    mirror::views::keep(&mut conn, "impact", &BTreeMap::new()).await.unwrap();
     drop(conn);
     database
 }
@@ -92,7 +93,7 @@ async fn load(
     let file = dir.join("result.csv");
     std::fs::write(&file, csv).unwrap();
     let (account, program) = (AccountName::new("acme"), Program::new("1000"));
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let target = Target {
         schema: "impact",
         export: &export.name,
@@ -370,7 +371,7 @@ async fn every_query_of_the_readme_runs_and_gives_the_columns_that_it_shows() {
         .unwrap();
     assert_eq!(kind, "p");
     let mut conn = database.pool().acquire().await.unwrap();
-    mirror::views::keep(&mut conn, "impact").await.unwrap();
+    mirror::views::keep(&mut conn, "impact", &BTreeMap::new()).await.unwrap();
     let shown: i64 =
         sqlx::query_scalar("select count(*) from impact.actions_current").fetch_one(&mut *conn).await.unwrap();
     assert_eq!(shown, rows, "the views are made anew");

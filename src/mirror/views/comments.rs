@@ -1,11 +1,11 @@
-//! Comments on mirrored tables and their columns, from the catalogue. A comment that somebody else wrote is left alone.
+//! Comments on mirrored tables and their columns, from the catalogue and what users add to it. A comment that somebody else wrote is left alone.
 
 use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::sources::{Mirrored, Sources};
-use crate::config::KnownColumn;
+use crate::config::{Entry, KnownColumn};
 use crate::error_chain::Chain;
 use crate::export::ExportName;
 use crate::mirror::ddl::LINEAGE_COMMENTS;
@@ -25,11 +25,16 @@ struct Found {
 }
 
 /// Renews those that are not as they should be; says on which tables.
-pub(super) async fn keep(conn: &mut PgConnection, schema: &str, sources: &Sources) -> Result<Vec<String>, Error> {
+pub(super) async fn keep(
+    conn: &mut PgConnection,
+    schema: &str,
+    sources: &Sources,
+    own: &BTreeMap<String, Entry>,
+) -> Result<Vec<String>, Error> {
     let mut said = Vec::new();
     for mirrored in &sources.tables {
         let place = Place::without_file(&ExportName::new(mirrored.table.name()));
-        let statements = renewed(conn, schema, mirrored, &place).await?;
+        let statements = renewed(conn, schema, mirrored, mirrored.entry(own), &place).await?;
         if statements.is_empty() {
             continue;
         }
@@ -51,6 +56,7 @@ async fn renewed(
     conn: &mut PgConnection,
     schema: &str,
     mirrored: &Mirrored,
+    entry: Option<&Entry>,
     place: &Place,
 ) -> Result<Vec<String>, Error> {
     let table = &mirrored.table;
@@ -81,14 +87,14 @@ async fn renewed(
     .fetch_all(conn)
     .await
     .map_err(place.database("read the comments"))?;
-    let columns = columns(mirrored);
+    let columns = columns(mirrored, entry);
     let is_ours =
         |relation: &str| found.iter().any(|one| one.relation == relation && one.column.as_deref() == Some("_row_hash"));
     let mut statements = Vec::new();
     for Found { relation, kind, column, comment } in found.iter().filter(|one| is_ours(&one.relation)) {
         let Some(column) = column else {
             if *kind != b'v'.cast_signed() {
-                let wanted = about(mirrored, relation);
+                let wanted = about(mirrored, entry, relation);
                 let is_own = comment.as_ref().is_some_and(|comment| !comment.starts_with(TABLE));
                 if wanted.as_ref().is_some_and(|wanted| comment.as_ref() != Some(wanted)) && !is_own {
                     statements.extend(wanted.map(|wanted| text::comment_table(schema, relation, &wanted)));
@@ -106,9 +112,9 @@ async fn renewed(
 }
 
 /// What is to be said of each column, and how that ends if it is ours.
-fn columns(mirrored: &Mirrored) -> BTreeMap<&str, (String, String)> {
-    let known = |source: &str| -> Option<&'static KnownColumn> {
-        let columns = &mirrored.entry?.columns;
+fn columns<'a>(mirrored: &'a Mirrored, entry: Option<&Entry>) -> BTreeMap<&'a str, (String, String)> {
+    let known = |source: &str| -> Option<&KnownColumn> {
+        let columns = &entry?.columns;
         columns.iter().find(|(name, _)| folded(name) == folded(source)).map(|(_, column)| column)
     };
     let of_file = mirrored.standing.columns.iter().filter(|column| column.in_table).map(|column| {
@@ -121,7 +127,7 @@ fn columns(mirrored: &Mirrored) -> BTreeMap<&str, (String, String)> {
 }
 
 /// What is to be said of a table; nothing of a history, which says it itself.
-fn about(mirrored: &Mirrored, relation: &str) -> Option<String> {
+fn about(mirrored: &Mirrored, entry: Option<&Entry>, relation: &str) -> Option<String> {
     let name = mirrored.table.name();
     if relation == mirrored.table.history().name() {
         return None;
@@ -130,7 +136,7 @@ fn about(mirrored: &Mirrored, relation: &str) -> Option<String> {
         return Some(mirrored.table.about_partition());
     }
     let report = mirrored.report.as_ref();
-    let what = match (mirrored.entry, report) {
+    let what = match (entry, report) {
         (Some(entry), Some(report)) => format!(": {} ({report}). {}", entry.name, entry.says),
         (Some(entry), None) => format!(": {}. {}", entry.name, entry.says),
         (None, Some(report)) => format!(": report {report}."),

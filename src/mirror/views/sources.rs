@@ -35,7 +35,19 @@ pub(super) struct Mirrored {
     pub table: Table,
     pub standing: Standing,
     pub report: Option<String>,
-    pub entry: Option<&'static Entry>,
+    /// Whose clicks they are, where it is clicks.
+    clicks_of: Option<Persona>,
+}
+
+impl Mirrored {
+    /// What is known of the export: what users say over what the built-in catalogue does.
+    pub fn entry<'a>(&self, own: &'a BTreeMap<String, Entry>) -> Option<&'a Entry> {
+        match (&self.report, self.clicks_of) {
+            (Some(report), _) => own.get(report).or_else(|| catalogue().reports.get(report)),
+            (None, Some(persona)) => catalogue().clicks.get(persona.as_str()),
+            (None, None) => None,
+        }
+    }
 }
 
 /// Reads them.
@@ -83,12 +95,8 @@ pub(super) async fn read(conn: &mut PgConnection, schema: &str) -> Result<Source
             }
         }
         if standing.exists {
-            let entry = match (&export.report, persona) {
-                (Some(report), _) => catalogue().reports.get(report),
-                (None, Some(persona)) if export.is_clicks => catalogue().clicks.get(persona.as_str()),
-                (None, _) => None,
-            };
-            sources.tables.push(Mirrored { table, standing, report: export.report, entry });
+            let clicks_of = persona.filter(|_| export.is_clicks);
+            sources.tables.push(Mirrored { table, standing, report: export.report, clicks_of });
         }
     }
     sources.actions = one_listing_of_each_account(listings);

@@ -438,3 +438,22 @@ async fn every_table_view_and_column_carries_a_comment_that_is_renewed_and_not_w
     restart().await;
     assert_eq!(world.value(written).await, before, "nothing had changed");
 }
+
+#[tokio::test]
+async fn what_a_user_says_of_a_report_is_in_the_comments() {
+    let own = "[catalogue.adv_action_listing_pm_only]\npersona = \"brand\"\nname = \"Our sales\"\n\
+               says = \"One row is a sale of ours.\"\nkey = [\"Action Id\"]\ndate_column = \"Action Date\"\n\
+               [catalogue.adv_action_listing_pm_only.columns.Payout]\ntype = \"numeric\"\nsays = \"What we owe.\"\n";
+    let world = World::new().await;
+    assert_eq!(world.sync(&world.settings(&(actions(1) + own))).await.end, SyncEnd::Done);
+    let comments = "select obj_description('impact.actions'::regclass) || ' ' || col_description(attrelid, attnum) \
+                    from pg_attribute where attrelid = 'impact.actions'::regclass and attname = 'payout'";
+    let ours = "Mirror of the export actions of impact.com: Our sales (adv_action_listing_pm_only). \
+                One row is a sale of ours. What we owe. source: Payout";
+    assert_eq!(world.value(comments).await, ours);
+
+    // Taken out again.
+    assert_eq!(world.sync(&world.settings(&actions(1))).await.end, SyncEnd::Done);
+    let built_in = world.value(comments).await;
+    assert!(built_in.contains(": Action Listing (") && built_in.ends_with("What the partner gets. source: Payout"), "{built_in}");
+}

@@ -1,5 +1,6 @@
 //! A sandbox whose clock stands still, a database, and a configuration read by the real loader.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ impl World {
     /// Brings the views for analysts up to date, as a running daemon does from time to time.
     pub async fn keep_views(&self) {
         let mut conn = self.pool().acquire().await.unwrap();
-        impact_mirror::mirror::views::keep(&mut conn, "impact").await.unwrap();
+        impact_mirror::mirror::views::keep(&mut conn, "impact", &BTreeMap::new()).await.unwrap();
     }
 
     /// `sync`, to its end.
