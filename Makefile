@@ -4,7 +4,7 @@
 export SQLX_OFFLINE = true
 
 .PHONY: help demo test test-browser test-crash test-worlds test-faults soak bench-load bench-peers bench-planner bench-plan-scale bench-page bench-query fuzz prepare check-prepare check-alerts deny sbom postgres dev-db \
-	release install install-files deb image image-prebuilt test-deploy test-containers test-dbt
+	release install install-files deb image image-prebuilt test-deploy test-containers test-dbt test-distributed
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -18,6 +18,11 @@ test: postgres ## formatter, lints and all tests
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
 	cargo check --locked --all-targets # without failpoints, as it is released
 	cargo test --locked --features failpoints
+	$(MAKE) test-distributed
+
+# Where TEST_CITUS_URL names a cluster, on that one, and restarts too; else with the same statements on a plain Postgres.
+test-distributed: postgres ## the loader with tables distributed by account. TEST_CITUS_URL=postgres://… for a Citus cluster
+	TEST_DISTRIBUTED=stand-in cargo test --locked --features failpoints --test it -- mirror:: $(if $(TEST_CITUS_URL),restart::)
 
 test-browser: postgres ## the status page in a real Chromium: both themes, wide and narrow, keyboard, without scripts, actions; target/browser has pictures
 	AXE=$$(.ci/browser) && AXE=$$AXE cargo test --locked --features failpoints --test it -- --ignored --test-threads=1 browser::

@@ -57,11 +57,7 @@ impl Line {
 /// Looks at the database and at every account; about five requests an account, none of them an export. The programs
 /// found are written down, so that `plan` knows them.
 pub async fn check(settings: &Settings) -> Vec<Line> {
-    let mut lines: Vec<Line> = settings
-        .not_yet()
-        .into_iter()
-        .map(|warning| Line::warning("setting", warning, "nothing to do, or remove it"))
-        .collect();
+    let mut lines = Vec::new();
     let database = match open(settings).await {
         Ok((database, line)) => {
             lines.push(line);
@@ -82,7 +78,7 @@ pub async fn check(settings: &Settings) -> Vec<Line> {
     if let Some(database) = database
         && let Err(error) = database.close().await
     {
-        lines.push(Line::warning("database", format!("{error:#}"), "see the log of Postgres"));
+        lines.push(Line::warning("database", Chain(error.as_ref()).to_string(), "see the log of Postgres"));
     }
     lines
 }
@@ -90,7 +86,7 @@ pub async fn check(settings: &Settings) -> Vec<Line> {
 async fn open(settings: &Settings) -> Result<(Option<Database>, Line), Line> {
     let mend =
         "check database.url, that the server runs, and that its user may create schemas; or set it to \"embedded\"";
-    let bad = |error: anyhow::Error| Line::bad("database", format!("{error:#}"), mend);
+    let bad = |error: anyhow::Error| Line::bad("database", Chain(error.as_ref()).to_string(), mend);
     let Some(database) = Database::open(settings, Patience::COMMAND).await.map_err(bad)? else {
         return Ok((None, Line::warning("database", "not looked at", "")));
     };
@@ -111,7 +107,11 @@ async fn check_partitions(settings: &Settings, database: &Database) -> Vec<Line>
         };
         if let Err(error) = checked.await {
             let mend = format!("correct exports.{}.partition, or convert the table", export.name);
-            lines.push(Line::bad(format!("export {}: partitions", export.name), format!("{error:#}"), mend));
+            lines.push(Line::bad(
+                format!("export {}: partitions", export.name),
+                Chain(error.as_ref()).to_string(),
+                mend,
+            ));
         }
     }
     lines
@@ -170,7 +170,7 @@ async fn check_account(settings: &Settings, account: &Account, database: Option<
             {
                 lines.push(Line::warning(
                     what("programs"),
-                    format!("{error:#}"),
+                    Chain(error.as_ref()).to_string(),
                     "run or sync will look for them again",
                 ));
             }

@@ -9,11 +9,12 @@ use tokio_util::task::TaskTracker;
 
 use super::parts::{Parts, holder};
 use super::{Database, alerts, housekeeping, tell};
-use crate::config::Settings;
+use crate::config::{Distribution, Settings};
 use crate::error_chain::Chain;
 use crate::export::ExportName;
 use crate::failpoint;
 use crate::metrics::tally::Tally;
+use crate::mirror;
 use crate::pulse::Pulse;
 use crate::scheduler::{self, Cron, Planner};
 use crate::store;
@@ -235,6 +236,15 @@ async fn build(
 /// Writes accounts, exports and feeds, for this engine and for the views.
 pub async fn write_configuration(pool: &PgPool, settings: &Settings) -> anyhow::Result<()> {
     let mut conn = pool.acquire().await.context("no connection to the database")?;
+    if settings.database.distribution == Distribution::Citus {
+        let distributes =
+            mirror::distributes(&mut conn).await.context("the functions of the database cannot be read")?;
+        anyhow::ensure!(
+            distributes,
+            "database.distribution is \"citus\", and this database has no create_distributed_table: run `create extension citus` in it \
+             and on its workers, or take the setting out"
+        );
+    }
     store::configured::sync(&mut conn, settings).await?;
     failpoint::reach("configuration-committed");
     Ok(())

@@ -46,9 +46,6 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The daemon: runs until `stop` is cancelled, then brings steps under way to their end or hands them back. Where it has a file, it
 /// reads its configuration anew when that is wanted.
 pub async fn run(settings: Settings, file: Option<ConfigFile>, stop: CancellationToken) -> anyhow::Result<()> {
-    for warning in settings.not_yet() {
-        tracing::warn!("{warning}");
-    }
     let listen = settings.http.listen;
     if !listen.ip().is_loopback() {
         tracing::warn!(

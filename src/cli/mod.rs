@@ -47,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Database, Patience};
 use crate::config::{self, Settings};
+use crate::error_chain::Chain;
 use crate::telemetry::{self, Form};
 
 /// What a command ends with.
@@ -204,7 +205,7 @@ pub fn main() -> ExitCode {
     let exit = match runtime.block_on(dispatch(cli)) {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("impact-mirror: {error:#}");
+            eprintln!("impact-mirror: {}", Chain(error.as_ref()));
             exit_of(&error)
         }
     };

@@ -15,9 +15,6 @@ pub(super) async fn sync(settings: Settings, exports: &[String], form: Form) -> 
 
 /// Opens the database, syncs, closes it and prints how that ended.
 pub(super) async fn to_the_end(settings: Settings, scope: Scope, form: Form) -> anyhow::Result<Exit> {
-    for warning in settings.not_yet() {
-        tracing::warn!("{warning}");
-    }
     let stop = stop_signal()?;
     let database = open(&settings).await?;
     let started = tokio::select! {

@@ -106,7 +106,9 @@ pub enum Error {
     )]
     NoFile,
     /// The file is there, or was said to be, but cannot be read.
-    #[error("cannot read the configuration {path}")]
+    #[error(
+        "cannot read the configuration {path}; name another with --config, or have one written by `impact-mirror init`"
+    )]
     Read {
         /// Which file.
         path: PathBuf,

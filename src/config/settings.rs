@@ -52,15 +52,6 @@ impl Settings {
     pub fn entry(&self, source: &Source, persona: Persona) -> Option<&Entry> {
         super::exports::known(source, persona, &self.catalogue)
     }
-
-    /// What is set but has no effect in this version, a line for each key.
-    pub fn not_yet(&self) -> Vec<String> {
-        let mut keys = Vec::new();
-        if self.database.distribution == Distribution::Citus {
-            keys.push("database.distribution = \"citus\"".to_owned());
-        }
-        keys.into_iter().map(|key| format!("{key} has no effect in this version")).collect()
-    }
 }
 
 /// `[database]`.

@@ -93,4 +93,3 @@ pub(super) fn place_of(job: &JobLine) -> String {
 pub(super) fn days(from: NaiveDate, to: NaiveDate) -> String {
     if from == to { from.to_string() } else { format!("{from} to {to}") }
 }
-

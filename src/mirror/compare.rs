@@ -18,7 +18,7 @@ use super::pass::OnConflict;
 use super::rows::{Destination, Rows, Rules};
 use super::sides::Read;
 use super::table::compare::Compare;
-use super::table::merge::{COPY_GONE, CREATE_GONE, DROP_TEMPORARY, Merge};
+use super::table::merge::{COPY_GONE, DROP_TEMPORARY, Merge};
 use super::{Target, catalog, copy};
 use crate::column::ColumnKind;
 use crate::export::ResultFormat;
@@ -113,12 +113,12 @@ pub async fn compare(
     };
     let place = &load.place;
     let merge = Merge::new(&load.table, &layout);
-    for statement in [DROP_TEMPORARY.to_owned(), merge.create_changed(), CREATE_GONE.to_owned()] {
+    for statement in [DROP_TEMPORARY.to_owned(), merge.create_changed(), merge.create_gone()] {
         run(conn, statement, place).await?;
     }
     let rows = Rows::new(Rules::new(&layout, &target), Destination::Changed);
-    copy::changed(conn, &merge.copy_changed(), &load.shape, rows, differences.changes, place).await?;
-    copy::places(conn, COPY_GONE, differences.gone, place).await?;
+    copy::changed(&load, conn, &merge.copy_changed(), rows, differences.changes).await?;
+    copy::places(&load, conn, COPY_GONE, differences.gone).await?;
 
     let columns = standing.columns.iter().filter(|column| column.in_table).map(|column| column.name.as_str()).collect();
     let compare = Compare { table: &load.table, columns, key: layout.key_names().collect() };

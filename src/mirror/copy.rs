@@ -12,10 +12,12 @@ use tokio::sync::mpsc;
 use super::dealt::{Dealt, PARTS};
 use super::diff::{self, Change};
 use super::error::{Error, Place, is_unique_violation};
+use super::load::Load;
 use super::pass::{Counts, NobodyListens, OnConflict, Passed, Takes, pass};
 use super::records::{Again, Record, Shape};
 use super::rejects::{Rejects, Spill};
 use super::rows::{Fault, Placed, Rows, Rules, field_count};
+use super::table::place::PlaceFormat;
 use super::value::{put_bytes, put_null};
 
 /// How a binary COPY begins: its signature, no flags, no extension.
@@ -77,14 +79,14 @@ pub(super) async fn file(
 
 /// Reads the records that differ a second time, and copies them with `statement`.
 pub(super) async fn changed(
+    load: &Load<'_>,
     conn: &mut PgConnection,
     statement: &str,
-    shape: &Shape,
     mut rows: Rows,
     mut changes: Dealt<Change, 5>,
-    place: &Place,
 ) -> Result<(), Error> {
-    let mut again = Again::new(File::open(&place.file).map_err(place.file())?, shape);
+    let (place, format) = (&load.place, load.table.place_format());
+    let mut again = Again::new(File::open(&place.file).map_err(place.file())?, &load.shape);
     send(conn, statement, place, move |sink| {
         for part in 0..PARTS {
             let mut changes = changes.take(part)?;
@@ -94,7 +96,7 @@ pub(super) async fn changed(
                 rows.append(&record, &mut sink.chunk).map_err(|_| {
                     io::Error::new(io::ErrorKind::InvalidData, "a row is not what it was when read first")
                 })?;
-                put_place(&mut sink.chunk, old);
+                put_place(&mut sink.chunk, format, old);
                 if sink.make_room().is_err() {
                     return Ok(());
                 }
@@ -107,18 +109,19 @@ pub(super) async fn changed(
 
 /// Copies where the rows stand that go.
 pub(super) async fn places(
+    load: &Load<'_>,
     conn: &mut PgConnection,
     statement: &str,
     mut places: Dealt<diff::Place, 2>,
-    place: &Place,
 ) -> Result<(), Error> {
-    send(conn, statement, place, move |sink| {
+    let format = load.table.place_format();
+    send(conn, statement, &load.place, move |sink| {
         for part in 0..PARTS {
             let mut places = places.take(part)?;
             places.sort_unstable();
             for at in places {
                 sink.chunk.extend_from_slice(&field_count(3));
-                put_place(&mut sink.chunk, Some(at));
+                put_place(&mut sink.chunk, format, Some(at));
                 if sink.make_room().is_err() {
                     return Ok(());
                 }
@@ -129,11 +132,19 @@ pub(super) async fn places(
     .await
 }
 
-/// Appends table, `tid` and day, or that there are none.
-fn put_place(out: &mut Vec<u8>, place: Option<diff::Place>) {
+/// Appends the two parts of a place and the day, or that there are none.
+fn put_place(out: &mut Vec<u8>, format: PlaceFormat, place: Option<diff::Place>) {
     if let Some(diff::Place { table, day, tid }) = place {
-        put_bytes(out, &table.to_be_bytes());
-        put_bytes(out, &tid.to_bytes());
+        match format {
+            PlaceFormat::Tuple => {
+                put_bytes(out, &table.to_be_bytes());
+                put_bytes(out, &tid.to_bytes());
+            }
+            PlaceFormat::Lineage => {
+                put_bytes(out, &u64::from(table).to_be_bytes());
+                put_bytes(out, &tid.line().to_be_bytes());
+            }
+        }
         put_bytes(out, &day.to_be_bytes());
     } else {
         (0..3).for_each(|_| put_null(out));

@@ -52,9 +52,16 @@ pub(super) async fn keep_loads_out(conn: &mut PgConnection, table: &Table, place
 /// read of it is locked until then.
 pub(super) async fn enter(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<(), Error> {
     sqlx::query!("select pg_advisory_xact_lock_shared(hashtextextended($1, 0))", loads_of(table))
-        .execute(conn)
+        .execute(&mut *conn)
         .await
         .map_err(place.database("wait until the table is wider"))?;
+    if table.is_distributed() {
+        // Rows and changes of the table go through the same connections to the workers then.
+        sqlx::raw_sql("set local citus.multi_shard_modify_mode to 'sequential'")
+            .execute(conn)
+            .await
+            .map_err(place.database("have the workers of the cluster take turns"))?;
+    }
     Ok(())
 }
 
@@ -163,6 +170,9 @@ pub(super) async fn apply(
                     ddl.run(table.create_schema()).await?;
                 }
                 ddl.run(table.create(&columns, layout.by_month)).await?;
+                if table.is_distributed() {
+                    ddl.run(table.distribute(None)).await?;
+                }
                 ddl.run(table.comment(&format!("Mirror of the export {} of impact.com.", place.export))).await?;
                 for (column, comment) in LINEAGE_COMMENTS {
                     ddl.run(table.comment_column(column, comment)).await?;

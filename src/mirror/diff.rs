@@ -37,7 +37,7 @@ pub(super) struct Span {
 }
 
 /// The place of a row in Postgres, while the transaction lasts that has seen it: the table or partition, block and tuple there,
-/// and the day, which tells the partition.
+/// and the day, which tells the partition. In a distributed table, the load and the line that wrote it stand for these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub table: u32,
@@ -265,6 +265,15 @@ impl Tid {
 
     pub fn of_bytes([block @ .., high, low]: [u8; 6]) -> Self {
         Self { block: u32::from_be_bytes(block), number: u16::from_be_bytes([high, low]) }
+    }
+
+    /// A line that stands for it; none where it is beyond 2^48. Lines that follow each other are blocks that do.
+    pub fn of_line(line: u64) -> Option<Self> {
+        Some(Self { block: line as u32, number: u16::try_from(line >> 32).ok()? })
+    }
+
+    pub fn line(self) -> u64 {
+        u64::from(self.number) << 32 | u64::from(self.block)
     }
 }
 

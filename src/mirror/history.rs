@@ -16,7 +16,7 @@ use super::load::Load;
 use super::table::Table;
 use super::table::history::FORGET_EQUAL;
 use super::table::merge::Merge;
-use super::{Report, Writes, catalog, merge};
+use super::{Report, Target, Writes, catalog, merge};
 use crate::account::AccountName;
 use crate::export::{ExportName, Program};
 
@@ -87,10 +87,17 @@ impl<'a> Keeper<'a> {
     pub async fn delete_gone(
         &self,
         conn: &mut PgConnection,
-        merge: &Merge<'_>,
+        of: &Merge<'_>,
     ) -> Result<(i64, Vec<Option<String>>, Vec<i64>), Error> {
-        let kept = self.load.table.keep_gone(&self.columns);
-        sqlx::query_as(AssertSqlSafe(merge.delete_gone(Some(&kept))))
+        let load = self.load;
+        if load.table.is_distributed() {
+            self.keep(conn, load.table.keep_gone_apart(&self.columns)).await?;
+            let figures = merge::ask(conn, of.figures_of_gone(), &load.place).await?;
+            merge::run(conn, of.delete_places(), &load.place).await?;
+            return Ok(figures);
+        }
+        let kept = load.table.keep_gone(&self.columns);
+        sqlx::query_as(AssertSqlSafe(of.delete_gone(Some(&kept))))
             .bind(self.at)
             .bind(self.load.id)
             .persistent(false)
@@ -99,7 +106,20 @@ impl<'a> Keeper<'a> {
             .map_err(self.load.place.database(STEP))
     }
 
+    /// Keeps versions as superseded by this load, now.
+    async fn keep(&self, conn: &mut PgConnection, statement: String) -> Result<(), Error> {
+        let keep = sqlx::query(AssertSqlSafe(statement)).bind(self.at).bind(self.load.id).persistent(false);
+        keep.execute(conn).await.map_err(self.load.place.database(STEP))?;
+        Ok(())
+    }
+
     async fn keep_replaced(&mut self, conn: &mut PgConnection) -> Result<(), Error> {
+        if self.load.table.is_distributed() {
+            let [time, versions] = self.load.table.keep_replaced_apart(&self.columns);
+            let time = sqlx::query_scalar(AssertSqlSafe(time)).bind(self.at).persistent(false);
+            self.at = time.fetch_one(&mut *conn).await.map_err(self.load.place.database(STEP))?;
+            return self.keep(conn, versions).await;
+        }
         self.at = sqlx::query_scalar(AssertSqlSafe(self.load.table.keep_replaced(&self.columns)))
             .bind(self.at)
             .bind(self.load.id)
@@ -131,7 +151,16 @@ pub(super) async fn empty_window(load: &Load<'_>, conn: &mut PgConnection, stand
     }
     let at = time_of_change(load, conn).await?;
     let columns = standing.columns.iter().filter(|column| column.in_table).map(|column| column.name.as_str());
-    let statement = load.table.keep_window(&columns.collect::<Vec<_>>());
+    let columns: Vec<_> = columns.collect();
+    if load.table.is_distributed() {
+        let Target { account, program, window, .. } = load.target;
+        let kept = load.table.keep_window_apart(&columns, account.as_str(), program.as_str(), *window);
+        let kept = sqlx::query(AssertSqlSafe(kept)).bind(at).bind(load.id).persistent(false);
+        kept.execute(&mut *conn).await.map_err(load.place.database(STEP))?;
+        let deleted = load.bind_window(load.table.delete_window()).execute(conn).await;
+        return Ok(deleted.map_err(load.place.database(STEP))?.rows_affected());
+    }
+    let statement = load.table.keep_window(&columns);
     let row =
         load.bind_window(statement).bind(at).bind(load.id).fetch_one(conn).await.map_err(load.place.database(STEP))?;
     let count: i64 = sqlx::Row::try_get(&row, 0).map_err(load.place.database(STEP))?;

@@ -26,6 +26,7 @@ use super::{
     Report, Target, Widens, Writes, catalog, columns, csv, ddl, emptied, history, json, merge, publication, restated,
 };
 use crate::column::OnTypeConflict;
+use crate::config::Distribution;
 use crate::export::{LockRule, ResultFormat};
 use crate::failpoint;
 
@@ -69,9 +70,14 @@ enum Round {
 
 impl<'a> Load<'a> {
     pub fn new(file: &Path, format: ResultFormat, target: &'a Target<'a>, id: i64, now: DateTime<Utc>) -> Self {
+        let table = Table::new(target.schema, target.export);
+        let table = match target.distribution {
+            Distribution::None => table,
+            Distribution::Citus => table.distributed(target.account.as_str()),
+        };
         Self {
             target,
-            table: Table::new(target.schema, target.export),
+            table,
             place: Place { export: target.export.clone(), file: file.to_owned() },
             id,
             now,
@@ -186,7 +192,8 @@ impl<'a> Load<'a> {
             report = self.report(conn, &counts, &mut rejects, table_changes).await?;
             merge::merge(load, conn, &layout, *differences, rejects.without_key > 0, had_rows, &mut report).await?;
         } else {
-            let freeze = if is_new && !layout.by_month { Freeze::Frozen } else { Freeze::Plain };
+            let freeze =
+                if is_new && !layout.by_month && !self.table.is_distributed() { Freeze::Frozen } else { Freeze::Plain };
             let (mut counts, mut rejects) = match self.copy(conn, &layout, freeze, on_conflict).await? {
                 Copied::Whole(counts, rejects) => (counts, rejects),
                 Copied::TypeConflict => {

@@ -23,7 +23,7 @@ use super::rejects::{MAX_RAW, Rejects, beside, readable};
 use super::restated::{self, Figures};
 use super::rows::{Destination, Rows, Rules};
 use super::sides::{self, Read as FileRead};
-use super::table::merge::{COPY_GONE, CREATE_GONE, DROP_TEMPORARY, Merge};
+use super::table::merge::{COPY_GONE, DROP_TEMPORARY, Merge};
 use super::value::of_pg_day;
 use super::{Report, Writes};
 
@@ -63,7 +63,7 @@ pub(super) async fn find(
     let standing = if had_rows {
         let (account, program) = (load.target.account.as_str(), load.target.program.as_str());
         let statement = merge.copy_window(account, program, load.target.window);
-        sides::window(conn, &statement, &merge.key_kinds(), &load.place).await?
+        sides::window(load, conn, &statement, &merge.key_kinds()).await?
     } else {
         TableSide::new(&beside(&load.place.file, "standing"))
     };
@@ -133,20 +133,22 @@ async fn write(
     let keyed = !layout.key.is_empty();
     let Differences { changes, gone, .. } = differences;
     let (brings_rows, loses_rows) = (changes.count() > 0, gone.count() > 0);
-    for statement in [DROP_TEMPORARY.to_owned(), merge.create_changed(), CREATE_GONE.to_owned()] {
+    for statement in [DROP_TEMPORARY.to_owned(), merge.create_changed(), merge.create_gone()] {
         run(conn, statement, place).await?;
     }
     if brings_rows {
         let rows = Rows::new(Rules::new(layout, load.target), Destination::Changed);
-        copy::changed(conn, &merge.copy_changed(), &load.shape, rows, changes, place).await?;
+        copy::changed(load, conn, &merge.copy_changed(), rows, changes).await?;
     }
     if loses_rows {
-        copy::places(conn, COPY_GONE, gone, place).await?;
+        copy::places(load, conn, COPY_GONE, gone).await?;
     }
     if keyed && report.rows_inserted > 0 {
         run(conn, merge.analyze_changed(), place).await?;
-        let statement = sqlx::query(AssertSqlSafe(merge.note_moved())).bind(load.target.account).persistent(false);
-        let moved = execute(statement, conn, place).await?;
+        let mut moved = 0;
+        for statement in merge.note_moved(load.target.account.as_str()) {
+            moved = run(conn, statement, place).await?;
+        }
         report.rows_inserted -= moved;
         report.rows_updated += moved;
     }
@@ -167,6 +169,11 @@ async fn write(
         let deleted: i64;
         (deleted, figures.less_by_loss, figures.rows_less_by_loss) = match &keeper {
             Some(keeper) => keeper.delete_gone(conn, &merge).await?,
+            None if load.table.is_distributed() => {
+                let figures = ask(conn, merge.figures_of_gone(), place).await?;
+                run(conn, merge.delete_places(), place).await?;
+                figures
+            }
             None => ask(conn, merge.delete_gone(None), place).await?,
         };
         report.rows_deleted = deleted.unsigned_abs();
@@ -232,7 +239,7 @@ async fn execute(
     Ok(statement.execute(conn).await.map_err(place.database(STEP))?.rows_affected())
 }
 
-async fn ask<T>(conn: &mut PgConnection, statement: String, place: &Place) -> Result<T, Error>
+pub(super) async fn ask<T>(conn: &mut PgConnection, statement: String, place: &Place) -> Result<T, Error>
 where
     T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
 {

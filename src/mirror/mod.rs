@@ -57,6 +57,7 @@ pub use widen::Widening;
 
 use crate::account::AccountName;
 use crate::column::{ColumnKind, OnTypeConflict, Partition};
+use crate::config::Distribution;
 use crate::export::{ExportName, LockRule, Program, ResultFormat, Window};
 
 /// Where the rows of a file belong, and what is known of its columns.
@@ -92,6 +93,8 @@ pub struct Target<'a> {
     pub history: bool,
     /// How columns of a table with rows get another type.
     pub widens: Widens,
+    /// Whether the table is one of a cluster, distributed by account.
+    pub distribution: Distribution,
 }
 
 /// How columns of a table with rows get another type.
@@ -150,6 +153,19 @@ impl Target<'_> {
         );
         uuid::Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(words.as_bytes()))
     }
+}
+
+/// Whether tables can be distributed here: the database is the coordinator of a Citus cluster.
+///
+/// # Errors
+///
+/// Postgres does not answer.
+pub async fn distributes(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select 1 from pg_proc where proname = 'create_distributed_table') as "distributes!""#
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// How many rows stand in the target's window; `None` where there is no table.

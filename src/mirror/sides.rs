@@ -12,10 +12,12 @@ use super::copy::finished;
 use super::diff::{self, FileSide, Standing, TableSide, Tid};
 use super::error::{Error, Place};
 use super::identity::KeyHasher;
+use super::load::Load;
 use super::pass::{Counts, NobodyListens, OnConflict, Passed, Takes, pass};
 use super::records::{Record, Shape};
 use super::rejects::{Rejects, beside};
 use super::rows::{Entries, Fault, Placed, Rules};
+use super::table::place::PlaceFormat;
 use crate::column::ColumnKind;
 
 const STEP: &str = "read the rows of the window";
@@ -84,15 +86,16 @@ impl Takes for Compared {
 
 /// Reads the window with a `statement` that gives the key, whose columns have such types, and the hash and place of each row.
 pub(super) async fn window(
+    load: &Load<'_>,
     conn: &mut PgConnection,
     statement: &str,
     key: &[ColumnKind],
-    place: &Place,
 ) -> Result<TableSide, Error> {
+    let place = &load.place;
     let mut side = TableSide::new(&beside(&place.file, "standing"));
     let mut hasher = KeyHasher::default();
     let mut sent = conn.copy_out_raw(statement).await.map_err(place.database(STEP))?;
-    let mut tuples = Tuples::default();
+    let mut tuples = Tuples::of(load.table.place_format());
     while let Some(bytes) = sent.try_next().await.map_err(place.database(STEP))? {
         tuples.sent.extend_from_slice(&bytes);
         while let Some(row) = tuples.next(key, &mut hasher).map_err(place.database(STEP))? {
@@ -103,14 +106,18 @@ pub(super) async fn window(
 }
 
 /// Cuts what a binary `COPY … TO` sends into rows.
-#[derive(Default)]
 struct Tuples {
+    places: PlaceFormat,
     sent: Vec<u8>,
     taken: usize,
     began: bool,
 }
 
 impl Tuples {
+    fn of(places: PlaceFormat) -> Self {
+        Self { places, sent: Vec::new(), taken: 0, began: false }
+    }
+
     /// The next row that has come whole.
     fn next(&mut self, key: &[ColumnKind], hasher: &mut KeyHasher) -> Result<Option<Standing>, sqlx::Error> {
         const HEADER: usize = super::copy::SIGNATURE.len();
@@ -125,7 +132,7 @@ impl Tuples {
         let before = rest.0.len();
         let row = match rest.array().map(i16::from_be_bytes) {
             None | Some(-1) => None,
-            Some(fields) if usize::try_from(fields) == Ok(key.len() + 4) => rest.row(key, hasher)?,
+            Some(fields) if usize::try_from(fields) == Ok(key.len() + 4) => rest.row(key, self.places, hasher)?,
             Some(fields) => return Err(unreadable(&format!("a row of {fields} fields"))),
         };
         if row.is_some() {
@@ -168,7 +175,12 @@ impl<'a> Bytes<'a> {
     }
 
     /// A row behind the number of its fields; `None` where its end has not come.
-    fn row(&mut self, key: &[ColumnKind], hasher: &mut KeyHasher) -> Result<Option<Standing>, sqlx::Error> {
+    fn row(
+        &mut self,
+        key: &[ColumnKind],
+        places: PlaceFormat,
+        hasher: &mut KeyHasher,
+    ) -> Result<Option<Standing>, sqlx::Error> {
         hasher.begin();
         let mut has_key = true;
         for kind in key {
@@ -189,10 +201,18 @@ impl<'a> Bytes<'a> {
         let [row_hash, day, table, tid] = fields;
         let row_hash = u128::from_be_bytes(sized(row_hash)?);
         let identity = if key.is_empty() { Some(row_hash) } else { has_key.then(|| hasher.finish()) };
-        let place = diff::Place {
-            table: u32::from_be_bytes(sized(table)?),
-            day: i32::from_be_bytes(sized(day)?),
-            tid: Tid::of_bytes(sized(tid)?),
+        let day = i32::from_be_bytes(sized(day)?);
+        let place = match places {
+            PlaceFormat::Tuple => {
+                diff::Place { table: u32::from_be_bytes(sized(table)?), day, tid: Tid::of_bytes(sized(tid)?) }
+            }
+            PlaceFormat::Lineage => {
+                let (load_id, line) = (u64::from_be_bytes(sized(table)?), u64::from_be_bytes(sized(tid)?));
+                let (Ok(table), Some(tid)) = (u32::try_from(load_id), Tid::of_line(line)) else {
+                    return Err(unreadable(&format!("line {line} of load {load_id}")));
+                };
+                diff::Place { table, day, tid }
+            }
         };
         Ok(Some(Standing { identity, row_hash, place }))
     }

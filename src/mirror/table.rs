@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use chrono::{Months, NaiveDate};
 
+use self::place::RowsBy;
 use super::layout::{Layout, Origin, index_name};
 use crate::column::ColumnKind;
 use crate::export::ExportName;
@@ -15,6 +16,7 @@ pub(super) mod compare;
 pub(super) mod history;
 mod lookup;
 pub(super) mod merge;
+pub(super) mod place;
 pub(super) mod publish;
 pub(super) mod reconciliation;
 pub(super) mod views;
@@ -30,6 +32,8 @@ pub(super) struct Table {
     schema: String,
     name: String,
     qualified: String,
+    /// What tells its rows apart.
+    rows: RowsBy,
 }
 
 /// The zones of accounts by name: a day becomes a time in the zone of the account it belongs to.
@@ -38,7 +42,22 @@ pub(super) type Zones = Vec<(String, String)>;
 impl Table {
     pub fn new(schema: &str, export: &ExportName) -> Self {
         let name = export.as_str().to_owned();
-        Self { qualified: format!("{}.{}", identifier(schema), identifier(&name)), schema: schema.to_owned(), name }
+        let qualified = format!("{}.{}", identifier(schema), identifier(&name));
+        Self { schema: schema.to_owned(), name, qualified, rows: RowsBy::Tuple }
+    }
+
+    /// The same table, distributed over a cluster by account; its statements are about the rows of this one.
+    pub fn distributed(self, account: &str) -> Self {
+        Self { rows: RowsBy::Lineage { account: account.to_owned() }, ..self }
+    }
+
+    pub fn is_distributed(&self) -> bool {
+        matches!(self.rows, RowsBy::Lineage { .. })
+    }
+
+    /// How places of its rows travel.
+    pub fn place_format(&self) -> place::PlaceFormat {
+        self.rows.format()
     }
 
     /// Schema and name, quoted.

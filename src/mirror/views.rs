@@ -30,11 +30,7 @@ pub(super) const MARK: &str = " Kept by impact-mirror (";
 /// Brings views, comments and what adds clicks up to date; says what was done. Comments tell what users say of reports, by handle,
 /// over what the built-in catalogue does. Each in a transaction of its own that waits for
 /// nobody for long: what could not be done is said, and done when it is tried again.
-pub async fn keep(
-    conn: &mut PgConnection,
-    schema: &str,
-    own: &BTreeMap<String, Entry>,
-) -> Result<Vec<String>, Error> {
+pub async fn keep(conn: &mut PgConnection, schema: &str, own: &BTreeMap<String, Entry>) -> Result<Vec<String>, Error> {
     let sources = sources::read(conn, schema).await?;
     let mut said = Vec::new();
     for wanted in wanted(schema, &sources) {

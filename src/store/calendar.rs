@@ -72,20 +72,26 @@ pub async fn runs(conn: &mut PgConnection, export: &ExportName) -> Result<Vec<Ru
             from impact_mirror.cell c
             where c.export = $1
         ), begun as (
-            -- In the order of the primary key, so that nothing is sorted.
-            select account, program, state, day,
-                   (lag(day) over feed is distinct from day - 1 or lag(state) over feed <> state)::integer as begins
+            -- In the order of the primary key, so that nothing is sorted. A run ends on the day before the next one's first row.
+            select account, program, state, day, lag(day) over feed as before,
+                   lag(day) over feed is distinct from day - 1 or lag(state) over feed <> state as begins
             from said
             window feed as (partition by account, program order by day)
-        ), numbered as (
-            select account, program, state, day, sum(begins) over (partition by account, program order by day) as run
-            from begun
+        ), ends as materialized (
+            select f.account, f.program, c.day
+            from impact_mirror.feed f
+            cross join lateral (
+                select max(c.day) as day from impact_mirror.cell c
+                where c.export = f.export and c.account = f.account and c.program = f.program) c
+            where f.export = $1
         )
         select account as "account!", program as "program!", state as "state!", from_day as "from_day!", to_day as "to_day!"
         from (
-            select account, program, state, min(day) as from_day, max(day) as to_day, false as is_open
-            from numbered
-            group by account, program, run, state
+            select b.account, b.program, b.state, b.day as from_day,
+                   coalesce(lead(b.before) over (partition by b.account, b.program order by b.day), e.day, b.day) as to_day, false as is_open
+            from begun b
+            left join ends e on e.account = b.account and e.program = b.program
+            where b.begins
             union all
             select account, program, case state when 'planned' then 'planned' else 'in_flight' end, from_day, to_day, true
             from impact_mirror.job

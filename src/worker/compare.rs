@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use sqlx::Connection;
 
+use super::Context;
 use super::load::{self, may_be_foreign};
 use super::loading::target;
 use super::outcome::{Failure, give_up, settle};
-use super::Context;
 use crate::job::Job;
 use crate::job::verdict::{Figures, judge};
 use crate::mirror::{self, Comparison};

@@ -71,6 +71,7 @@ pub(super) fn target<'a>(
         partition: export.partition,
         history: export.history,
         widens: Widens::Before,
+        distribution: context.settings.database.distribution,
     }
 }
 

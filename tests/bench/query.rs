@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use chrono::{NaiveDate, Utc};
 use impact_mirror::account::AccountName;
 use impact_mirror::app;
-use impact_mirror::config::{self, Environment, Settings};
+use impact_mirror::config::{self, Distribution, Environment, Settings};
 use impact_mirror::embedded::Embedded;
 use impact_mirror::export::{Program, Source, Window};
 use impact_mirror::mirror::{self, Target, Widens, Writes};
@@ -184,6 +184,7 @@ async fn load(pool: &PgPool, settings: &Settings, sandbox: &Sandbox, name: &str,
         partition: export.partition,
         history: export.history,
         widens: Widens::Within,
+        distribution: Distribution::None,
     };
     let mut tx = pool.begin().await.unwrap();
     let load_id: i64 = sqlx::query_scalar(

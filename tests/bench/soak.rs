@@ -67,7 +67,7 @@ impl Soak {
     async fn new(server: &str, accounts: u64) -> Self {
         let programs: Vec<_> = (0..PROGRAMS).map(|number| (1000 + number, format!("Program {number}"))).collect();
         let mut options = Options {
-            clock_speed: 0.0,
+            clock_speed: 1.0, // a clock that stands still would have every Replay take a second longer
             clicks_per_day: CLICKS_PER_DAY,
             job_duration: Duration::from_millis(10),
             limits: Limits { report_export_per_day: PLENTY, click_export_per_day: PLENTY, requests_per_hour: PLENTY },

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDate, Utc};
 use impact_mirror::account::AccountName;
 use impact_mirror::app;
-use impact_mirror::config::{self, Environment, Settings, catalogue};
+use impact_mirror::config::{self, Distribution, Environment, Settings, catalogue};
 use impact_mirror::export::{Program, Source, Window};
 use impact_mirror::mirror::{self, Target, Widens, Writes};
 use impact_mirror::sandbox::{Options, Sandbox};
@@ -110,6 +110,7 @@ async fn load(
         partition: export.partition,
         history: export.history,
         widens: Widens::Within,
+        distribution: Distribution::None,
     };
     let mut tx = database.pool().begin().await.unwrap();
     let load_id: i64 = sqlx::query_scalar(

@@ -10,6 +10,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use impact_mirror::account::AccountName;
 use impact_mirror::column::{ColumnKind, OnTypeConflict, Partition};
+use impact_mirror::config::Distribution;
 use impact_mirror::error_chain::Chain;
 use impact_mirror::export::{ExportName, LockRule, Program, ResultFormat, Window};
 use impact_mirror::mirror::{self, Error, Report, Target, Widens, Writes};
@@ -17,6 +18,7 @@ use impact_mirror::retry::ErrorKind;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tempfile::TempDir;
 
+use crate::support::cluster;
 use crate::support::database::{TestDatabase, migrated};
 
 mod columns;
@@ -62,6 +64,7 @@ struct Mirror {
     reloads_all: bool,
     /// How the next load has columns widened.
     widens: Widens,
+    distribution: Distribution,
     /// What tells that a row is locked.
     lock_rule: Option<LockRule>,
     /// The days that were locked after the last load.
@@ -104,6 +107,7 @@ impl Mirror {
             reload_of: None,
             reloads_all: false,
             widens: Widens::Within,
+            distribution: cluster::distribution(),
             lock_rule: None,
             locked: BTreeSet::new(),
         }
@@ -143,6 +147,7 @@ impl Mirror {
             reload_of: None,
             reloads_all: false,
             widens: self.widens,
+            distribution: self.distribution,
             lock_rule: self.lock_rule.clone(),
             locked: BTreeSet::new(),
         }
@@ -256,6 +261,7 @@ impl Mirror {
             partition: self.partition,
             history: self.history,
             widens: self.widens,
+            distribution: self.distribution,
         }
     }
 

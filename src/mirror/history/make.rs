@@ -68,6 +68,9 @@ pub(in crate::mirror) async fn make(
     let mut said = Vec::new();
     if maker.own_columns(&history).await?.is_empty() {
         maker.run(table.create_history()).await?;
+        if table.is_distributed() {
+            maker.run(history.distribute(Some(table))).await?;
+        }
         let comment = format!(
             "Superseded versions of the rows of {}: a row for each that a load replaced or deleted.",
             table.name()

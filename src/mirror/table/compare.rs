@@ -1,7 +1,7 @@
 //! The statements that hold a file against its window. The file stands in the table of changed rows, each record beside the place of
 //! the row that it matches; the mirrored table is read and never written.
 
-use super::merge::{AT_GONE_PLACE, AT_OLD_PLACE, CHANGED, GONE};
+use super::merge::{CHANGED, GONE};
 use super::{Table, identifier, literal};
 
 /// The statements for one table.
@@ -21,15 +21,17 @@ impl Compare<'_> {
                     count(*) filter (where m._row_hash <> s._row_hash), \
                     count(*) filter (where m._row_hash = s._row_hash and ({differs})), \
                     count(*) filter (where m._day is null) \
-             from {CHANGED} s left join {} m on {AT_OLD_PLACE}",
-            self.table.qualified,
+             from {CHANGED} s left join {} m on {}",
+            self.table.read_from(),
+            self.table.at_old_place(),
             differs = self.differs(),
         )
     }
 
     /// Some rows that are not equal, at most $1 of each kind.
     pub fn samples(&self) -> String {
-        let table = &self.table.qualified;
+        let (table, at_old_place, at_gone_place) =
+            (self.table.read_from(), self.table.at_old_place(), self.table.at_gone_place());
         let values: Vec<_> = self
             .columns
             .iter()
@@ -42,7 +44,7 @@ impl Compare<'_> {
                  'key', {key_of_table}, 'line', s._line, 'load_id', m._load_id, 'loaded_line', m._line, 'columns', \
                  (select coalesce(jsonb_object_agg(name, jsonb_build_object('table', t, 'file', f)), '{{}}') \
                   from (values {values}) as v (name, t, f) where t is distinct from f)) \
-              from {CHANGED} s join {table} m on {AT_OLD_PLACE} \
+              from {CHANGED} s join {table} m on {at_old_place} \
               where m._row_hash <> s._row_hash or ({differs}) \
               order by m._row_hash <> s._row_hash, s._line limit $1) \
              union all \
@@ -50,7 +52,7 @@ impl Compare<'_> {
               from {CHANGED} s where s._old_tid is null order by s._line limit $1) \
              union all \
              (select jsonb_build_object('kind', 'only_in_table', 'key', {key_of_table}, 'load_id', m._load_id, 'loaded_line', m._line) \
-              from {GONE} g join {table} m on {AT_GONE_PLACE} order by m._load_id, m._line limit $1)",
+              from {GONE} g join {table} m on {at_gone_place} order by m._load_id, m._line limit $1)",
             key_of_table = self.key_of("m"),
             key_of_file = self.key_of("s"),
             values = values.join(", "),

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::merge::{AT_OLD_PLACE, CHANGED, KeptOfGone, qualified_list};
+use super::merge::{CHANGED, GONE, KeptOfGone, qualified_list};
 use super::{LINEAGE_DEFINITIONS, Table, WINDOW, identifier, list, literal};
+use crate::export::Window;
 use crate::mirror::header::LINEAGE;
 use crate::mirror::layout::index_name;
 
@@ -41,7 +42,7 @@ impl Table {
     fn named(&self, suffix: &str) -> Self {
         let name = format!("{}_{suffix}", self.name);
         let qualified = format!("{}.{}", identifier(&self.schema), identifier(&name));
-        Self { schema: self.schema.clone(), name, qualified }
+        Self { schema: self.schema.clone(), name, qualified, rows: self.rows.clone() }
     }
 
     /// The name of the function that gives the rows of a time.
@@ -133,13 +134,18 @@ impl Table {
 
     /// Takes the table for a change.
     pub fn lock(&self) -> String {
-        format!("lock table only {} in access exclusive mode", self.qualified)
+        format!("lock table {}{} in access exclusive mode", self.only(), self.qualified)
     }
 
     /// Takes the table for a change, its view first: whoever reads that wants the table behind it, and the reverse order would
     /// end in a deadlock.
     pub fn lock_with_versions(&self) -> String {
-        format!("lock table {}, only {} in access exclusive mode", self.versions().qualified, self.qualified)
+        format!("lock table {}, {}{} in access exclusive mode", self.versions().qualified, self.only(), self.qualified)
+    }
+
+    /// Leaves the partitions alone; a distributed table is taken with its shards, or not at all.
+    fn only(&self) -> &'static str {
+        if self.is_distributed() { "" } else { "only " }
     }
 
     /// $1, or just after the end of the last version, whichever is later: clocks go back, and differ from replica to replica.
@@ -153,15 +159,18 @@ impl Table {
     /// Finds the rows that come as they stood, under the same program.
     pub fn find_equal(&self, columns: &[&str], program: &str) -> [String; 2] {
         let texts = |alias: &str| format!("row({})::text", qualified_list(alias, columns));
+        let [table, tid] = self.place_format().types();
         [
-            "drop table if exists pg_temp.impact_mirror_equal; create temporary table impact_mirror_equal \
-             (_line bigint, _table oid, _tid tid, _day date) on commit drop"
-                .to_owned(),
+            format!(
+                "drop table if exists pg_temp.impact_mirror_equal; create temporary table impact_mirror_equal \
+                 (_line bigint, _table {table}, _tid {tid}, _day date) on commit drop"
+            ),
             format!(
                 "insert into {EQUAL} select s._line, s._old_table, s._old_tid, s._old_day \
-                 from {CHANGED} s join {} m on {AT_OLD_PLACE} \
+                 from {CHANGED} s join {} m on {} \
                  where m._row_hash = s._row_hash and m._day = s._day and m._program = {} and {} = {}",
-                self.qualified,
+                self.read_from(),
+                self.at_old_place(),
                 literal(program),
                 texts("s"),
                 texts("m"),
@@ -172,9 +181,9 @@ impl Table {
     /// Gives such rows the lineage of load $1. They did not change.
     pub fn keep_equal(&self) -> String {
         format!(
-            "update {} m set _load_id = $1, _line = e._line from {EQUAL} e \
-             where m.tableoid = e._table and m.ctid = e._tid and m._day = e._day",
-            self.qualified
+            "update {} m set _load_id = $1, _line = e._line from {EQUAL} e where {}",
+            self.qualified,
+            self.at("e._table", "e._tid", "e._day"),
         )
     }
 
@@ -183,7 +192,7 @@ impl Table {
     pub fn keep_replaced(&self, columns: &[&str]) -> String {
         let columns: Vec<_> = columns.iter().copied().chain(LINEAGE).collect();
         format!(
-            "with old as materialized (select {qualified} from {CHANGED} s join {table} m on {AT_OLD_PLACE}), \
+            "with old as materialized (select {qualified} from {CHANGED} s join {table} m on {at_old_place}), \
              written as materialized (select greatest($1::timestamptz, max(_changed_at) + interval '1 microsecond') as at from old), \
              kept as (insert into {history} ({names}, {validity}) \
                  select {names}, _changed_at, (select at from written), $2::bigint from old) \
@@ -191,8 +200,48 @@ impl Table {
             qualified = qualified_list("m", &columns),
             names = list(columns.iter().copied()),
             table = self.qualified,
+            at_old_place = self.at_old_place(),
             history = self.history().qualified,
             validity = list(VALIDITY),
+        )
+    }
+
+    /// What `keep_replaced` does, for a distributed table: the time, and then the versions, superseded at $1 by load $2.
+    pub fn keep_replaced_apart(&self, columns: &[&str]) -> [String; 2] {
+        let old = format!("{CHANGED} s join {} m on {}", self.read_from(), self.at_old_place());
+        [
+            format!("select greatest($1::timestamptz, max(m._changed_at) + interval '1 microsecond') from {old}"),
+            self.keep_from(columns, "$1::timestamptz", &old),
+        ]
+    }
+
+    /// Keeps the rows that a merge is about to delete from a distributed table, as superseded at $1 by load $2.
+    pub fn keep_gone_apart(&self, columns: &[&str]) -> String {
+        let old = format!("{GONE} g join {} m on {}", self.read_from(), self.at_gone_place());
+        self.keep_from(columns, "greatest($1::timestamptz, m._changed_at + interval '1 microsecond')", &old)
+    }
+
+    /// Keeps all rows of the window of a distributed table, as superseded at $1 by load $2.
+    pub fn keep_window_apart(&self, columns: &[&str], account: &str, program: &str, window: Window) -> String {
+        let old = format!(
+            "{} m where m._account = {} and m._program = {} and m._day between '{}' and '{}'",
+            self.qualified,
+            literal(account),
+            literal(program),
+            window.from(),
+            window.to()
+        );
+        self.keep_from(columns, "greatest($1::timestamptz, m._changed_at + interval '1 microsecond')", &old)
+    }
+
+    fn keep_from(&self, columns: &[&str], at: &str, old: &str) -> String {
+        let names: Vec<_> = columns.iter().copied().chain(LINEAGE).collect();
+        format!(
+            "insert into {} ({}, {}) select {}, m._changed_at, {at}, $2::bigint from {old}",
+            self.history().qualified,
+            list(names.iter().copied()),
+            list(VALIDITY),
+            qualified_list("m", &names),
         )
     }
 

@@ -1,7 +1,7 @@
 //! The statements of a merge. What differs is found out outside Postgres, so that the mirrored table is read by window, key and
 //! place only, and nothing that stays as it is comes near a temporary table.
 //!
-//! A place is table, `ctid` and day: as long as the transaction lasts, a row that others change has another one.
+//! What a place is says `place`.
 
 use std::fmt::Write;
 
@@ -13,12 +13,6 @@ use crate::mirror::layout::Layout;
 
 pub(super) const CHANGED: &str = "pg_temp.impact_mirror_changed";
 pub(super) const GONE: &str = "pg_temp.impact_mirror_gone";
-
-/// The row `m` whose place the changed row `s` takes. The day leads to its partition.
-pub(super) const AT_OLD_PLACE: &str = "m.tableoid = s._old_table and m.ctid = s._old_tid and m._day = s._old_day";
-
-/// The row `m` that goes from its place `g`.
-pub(super) const AT_GONE_PLACE: &str = "m.tableoid = g._table and m.ctid = g._tid and m._day = g._day";
 
 /// What is done with rows while they are deleted.
 pub(in crate::mirror) struct KeptOfGone {
@@ -35,10 +29,6 @@ pub(in crate::mirror) const CHANGED_LINEAGE: [&str; 6] =
 /// Removes the temporary tables of an earlier load in the same transaction.
 pub(in crate::mirror) const DROP_TEMPORARY: &str =
     "drop table if exists pg_temp.impact_mirror_changed, pg_temp.impact_mirror_gone";
-
-/// Creates the temporary table of places of rows that go.
-pub(in crate::mirror) const CREATE_GONE: &str =
-    "create temporary table impact_mirror_gone (_table oid, _tid tid, _day date) on commit drop";
 
 pub(in crate::mirror) const COPY_GONE: &str =
     "copy pg_temp.impact_mirror_gone (_table, _tid, _day) from stdin (format binary)";
@@ -82,8 +72,9 @@ impl<'a> Merge<'a> {
     /// Gives the key, hash and place of each row of the window.
     pub fn copy_window(&self, account: &str, program: &str, window: Window) -> String {
         let key = self.key.iter().fold(String::new(), |text, name| text + &identifier(name) + ", ");
+        let [table, tid] = self.table.place_format().columns();
         format!(
-            "copy (select {key}_row_hash, _day, tableoid, ctid from {} where _account = {} and _program = {} \
+            "copy (select {key}_row_hash, _day, {table}, {tid} from {} where _account = {} and _program = {} \
              and _day between '{}' and '{}') to stdout (format binary)",
             self.table.qualified,
             literal(account),
@@ -98,10 +89,17 @@ impl<'a> Merge<'a> {
         let columns = self
             .columns()
             .fold(String::new(), |text, (name, kind)| text + &identifier(name) + " " + kind.as_str() + ", ");
+        let [table, tid] = self.table.place_format().types();
         format!(
-            "create temporary table impact_mirror_changed ({columns}_day date, _row_hash uuid, _line bigint, _old_table oid, \
-             _old_tid tid, _old_day date, _has_moved boolean not null default false) on commit drop"
+            "create temporary table impact_mirror_changed ({columns}_day date, _row_hash uuid, _line bigint, _old_table {table}, \
+             _old_tid {tid}, _old_day date, _has_moved boolean not null default false) on commit drop"
         )
+    }
+
+    /// Creates the temporary table of places of rows that go.
+    pub fn create_gone(&self) -> String {
+        let [table, tid] = self.table.place_format().types();
+        format!("create temporary table impact_mirror_gone (_table {table}, _tid {tid}, _day date) on commit drop")
     }
 
     pub fn copy_changed(&self) -> String {
@@ -114,14 +112,30 @@ impl<'a> Merge<'a> {
         format!("analyze {CHANGED} ({}, _old_tid)", list(self.key.iter().copied()))
     }
 
-    /// Notes which new records have a key that stands in another window of account $1.
-    pub fn note_moved(&self) -> String {
-        format!(
-            "update {CHANGED} s set _old_table = m.tableoid, _old_tid = m.ctid, _old_day = m._day, _has_moved = true \
-             from {} m where s._old_tid is null and m._account = $1 and {}",
-            self.table.qualified,
-            self.same_key("m", "s"),
-        )
+    /// Notes which new records have a key that stands in another window of the account. The last statement says how many. Citus
+    /// joins with a distributed table where it reads, and not where it changes a temporary one.
+    pub fn note_moved(&self, account: &str) -> Vec<String> {
+        let [table, tid] = self.table.place_format().columns();
+        let moved = format!("s._old_tid is null and m._account = {} and {}", literal(account), self.same_key("m", "s"));
+        if !self.table.is_distributed() {
+            return vec![format!(
+                "update {CHANGED} s set _old_table = m.{table}, _old_tid = m.{tid}, _old_day = m._day, _has_moved = true \
+                 from {} m where {moved}",
+                self.table.qualified,
+            )];
+        }
+        vec![
+            "drop table if exists pg_temp.impact_mirror_moved".to_owned(),
+            format!(
+                "create temporary table impact_mirror_moved on commit drop as \
+                 select s._line, m.{table} as _table, m.{tid} as _tid, m._day from {CHANGED} s join {} m on {moved}",
+                self.table.read_from(),
+            ),
+            format!(
+                "update {CHANGED} s set _old_table = m._table, _old_tid = m._tid, _old_day = m._day, _has_moved = true \
+                 from pg_temp.impact_mirror_moved m where m._line = s._line"
+            ),
+        ]
     }
 
     /// For each number: in how many written rows it differs; sum and count of the values that they replace in the window; and
@@ -134,8 +148,8 @@ impl<'a> Merge<'a> {
             self.each("bigint", |n| format!("count(m.{n}) filter (where not s._has_moved)")),
             self.each("text", |n| format!("sum(s.{n})::text")),
             self.each("bigint", |n| format!("count(s.{n})")),
-            self.table.qualified,
-            AT_OLD_PLACE,
+            self.table.read_from(),
+            self.table.at_old_place(),
         )
     }
 
@@ -149,12 +163,29 @@ impl<'a> Merge<'a> {
             None => (qualified_list("m", &numbers().collect::<Vec<_>>()), String::new()),
         };
         format!(
-            "with gone as (delete from {} m using {GONE} g where {AT_GONE_PLACE} returning {returning}){kept} \
+            "with gone as (delete from {} m using {GONE} g where {} returning {returning}){kept} \
              select count(*), {}, {} from gone m",
             self.table.qualified,
+            self.table.at_gone_place(),
             self.each("text", |n| format!("sum(m.{n})::text")),
             self.each("bigint", |n| format!("count(m.{n})")),
         )
+    }
+
+    /// What `delete_gone` says, before it is done.
+    pub fn figures_of_gone(&self) -> String {
+        format!(
+            "select count(*), {}, {} from {GONE} g join {} m on {}",
+            self.each("text", |n| format!("sum(m.{n})::text")),
+            self.each("bigint", |n| format!("count(m.{n})")),
+            self.table.read_from(),
+            self.table.at_gone_place(),
+        )
+    }
+
+    /// Deletes what is gone, and says nothing.
+    pub fn delete_places(&self) -> String {
+        format!("delete from {} m using {GONE} g where {}", self.table.qualified, self.table.at_gone_place())
     }
 
     /// Moves the rows that stand under another day to the day of the file, to be written there: where the table is partitioned, no
@@ -162,8 +193,9 @@ impl<'a> Merge<'a> {
     pub fn move_known(&self) -> String {
         format!(
             "update {} m set _day = s._day, _row_hash = '00000000-0000-0000-0000-000000000000' \
-             from {CHANGED} s where {AT_OLD_PLACE} and s._old_day <> s._day",
+             from {CHANGED} s where {} and s._old_day <> s._day",
             self.table.qualified,
+            self.table.at_old_place(),
         )
     }
 
@@ -176,9 +208,10 @@ impl<'a> Merge<'a> {
             .map(|name| format!("{0} = s.{0}", identifier(name)))
             .collect();
         format!(
-            "update {} m set {}, _load_id = $1, _changed_at = $2 from {CHANGED} s where {AT_OLD_PLACE}",
+            "update {} m set {}, _load_id = $1, _changed_at = $2 from {CHANGED} s where {}",
             self.table.qualified,
-            set.join(", ")
+            set.join(", "),
+            self.table.at_old_place(),
         )
     }
 

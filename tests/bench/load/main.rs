@@ -21,6 +21,7 @@ use std::time::Instant;
 use chrono::{NaiveDate, Utc};
 use impact_mirror::account::AccountName;
 use impact_mirror::column::{OnTypeConflict, Partition};
+use impact_mirror::config::Distribution;
 use impact_mirror::embedded::Embedded;
 use impact_mirror::export::{ExportName, Program, ResultFormat, Window};
 use impact_mirror::mirror::{self, Report, Target, Widens, Writes};
@@ -219,6 +220,7 @@ impl Bench {
             partition: Partition::None,
             history: false,
             widens: Widens::Within,
+            distribution: Distribution::None,
             metadata: &metadata,
             on_type_conflict: OnTypeConflict::Widen,
         };

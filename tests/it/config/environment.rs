@@ -103,17 +103,12 @@ fn no_secret_is_ever_shown() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_told() {
-    let lines = "report = \"r\"\nsince = \"2026-01-01\"\naccounts = [\"acme\"]";
-    let text = base("url = \"embedded\"", "url = \"embedded\"\ndistribution = \"citus\"", "");
-    let settings = check(&format!("{text}[exports.x]\n{lines}")).unwrap();
-    assert_eq!(settings.not_yet(), ["database.distribution = \"citus\" has no effect in this version",]);
-}
-
-#[test]
 fn a_file_that_is_not_there_is_named() {
     let error = config::load(Some(Path::new("/no/such/mirror.toml"))).unwrap_err();
-    assert_eq!(error.to_string(), "cannot read the configuration /no/such/mirror.toml");
+    assert_eq!(
+        error.to_string(),
+        "cannot read the configuration /no/such/mirror.toml; name another with --config, or have one written by `impact-mirror init`"
+    );
 }
 
 #[test]

@@ -455,5 +455,8 @@ async fn what_a_user_says_of_a_report_is_in_the_comments() {
     // Taken out again.
     assert_eq!(world.sync(&world.settings(&actions(1))).await.end, SyncEnd::Done);
     let built_in = world.value(comments).await;
-    assert!(built_in.contains(": Action Listing (") && built_in.ends_with("What the partner gets. source: Payout"), "{built_in}");
+    assert!(
+        built_in.contains(": Action Listing (") && built_in.ends_with("What the partner gets. source: Payout"),
+        "{built_in}"
+    );
 }

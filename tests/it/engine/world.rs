@@ -14,6 +14,7 @@ use impact_mirror::store::coverage::{self, NewRequest};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::cluster;
 use crate::support::database::{TestDatabase, database};
 use crate::support::state_dir::StateDir;
 
@@ -262,9 +263,10 @@ fn settings(sandbox: &Sandbox, database_url: &str, state_dir: &Path, exports: &s
         )
     };
     let text = format!(
-        "state_dir = \"{}\"\n[database]\nurl = \"{database_url}\"\n\
+        "state_dir = \"{}\"\n[database]\nurl = \"{database_url}\"\n{}\
          [workers]\npoll_min = \"50ms\"\npoll_max = \"200ms\"\nlease = \"2s\"\nload = 1\npoll = 2\n{}{}{}{exports}",
         state_dir.display(),
+        cluster::setting(),
         account("brand", "programs = [1000]"),
         account("partner", ""),
         account("agency", ""),

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::{AssertSqlSafe, PgPool};
 
+use super::cluster;
 use super::database::{TestDatabase, database};
 use super::state_dir::StateDir;
 
@@ -137,11 +138,12 @@ impl Scene {
             pool,
         };
         let mut text = format!(
-            "state_dir = \"{}\"\n\n[database]\nurl = \"{database_url}\"\n\n[http]\nlisten = \"127.0.0.1:0\"\n\n\
+            "state_dir = \"{}\"\n\n[database]\nurl = \"{database_url}\"\n{}\n[http]\nlisten = \"127.0.0.1:0\"\n\n\
              [workers]\nlease = \"{}s\"\npoll_min = \"100ms\"\npoll_max = \"200ms\"\n\n\
              [accounts.acme]\npersona = \"brand\"\naccount_sid = \"{BRAND}\"\nauth_token = {{ env = \"SANDBOX_TOKEN\" }}\n\
              base_url = \"{}\"\ntime_zone = \"America/New_York\"\nprograms = {}\n{}\n\n",
             scene.dir.path().display(),
+            cluster::setting(),
             LEASE.as_secs(),
             scene.sandbox.base_url(),
             wishes.programs,

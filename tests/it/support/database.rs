@@ -3,7 +3,8 @@
 //! The server is the one of `TEST_DATABASE_URL` (a superuser's or database creator's URL); else a container, where a
 //! container engine answers and has or gets the image `TEST_POSTGRES_IMAGE` (default `postgres:18-alpine`); else a cluster
 //! of the Postgres programs of this machine. Which one is said once on stderr. Without any of them the tests fail.
-//! `TEST_POSTGRES=embedded` or `TEST_POSTGRES=container` asks for one of the last two alone.
+//! `TEST_POSTGRES=embedded` or `TEST_POSTGRES=container` asks for one of the last two alone. A cluster, where `cluster` knows of one,
+//! comes before all of them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,7 +23,7 @@ use testcontainers::{GenericImage, ImageExt};
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::state_dir;
+use super::{cluster, state_dir};
 
 /// What the names of all test databases begin with.
 const PREFIX: &str = "impact_mirror_test_";
@@ -60,7 +61,10 @@ impl Drop for TestDatabase {
         // The test's own runtime may be on its way out.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(server.execute(&format!("drop database if exists {name} with (force)")))
+            runtime.block_on(async {
+                server.execute(&format!("drop database if exists {name} with (force)")).await?;
+                cluster::forget(&server.admin_url, &name).await
+            })
         });
         match dropping.join() {
             Ok(Ok(())) => {}
@@ -84,18 +88,27 @@ pub async fn migrated() -> TestDatabase {
 async fn make_template() -> String {
     let server = server().await;
     let name = server.create_database(None).await;
-    let mut conn = PgConnection::connect(&server.url_of(&name)).await.expect("the new database takes a connection");
+    migrate(&server.url_of(&name)).await;
+    name
+}
+
+async fn migrate(url: &str) {
+    let mut conn = PgConnection::connect(url).await.expect("the new database takes a connection");
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let migrator = Migrator::new(directory).await.expect("the migrations can be read");
-    migrator.run(&mut conn).await.expect("the migrations apply");
+    migrator.run_direct(None, &mut conn, false).await.expect("the migrations apply");
     conn.close().await.expect("a connection closes");
-    name
 }
 
 async fn create(template: Option<&str>) -> TestDatabase {
     let server = server().await;
-    let name = server.create_database(template).await;
+    // A database that is copied from another has that one's nodes.
+    let is_copied = cluster::coordinator().is_none();
+    let name = server.create_database(template.filter(|_| is_copied)).await;
     let url = server.url_of(&name);
+    if !is_copied && template.is_some() {
+        migrate(&url).await;
+    }
     let options = PgConnectOptions::from_str(&url).expect("the server has a URL");
     let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await.expect("a new database is open");
     TestDatabase { url, name, pool }
@@ -134,6 +147,11 @@ impl Server {
         self.execute(&format!("create database {name} template {template}"))
             .await
             .unwrap_or_else(|error| panic!("cannot create a database: {}", Chain(&error)));
+        if template == "template0" {
+            cluster::prepare(self.admin_url.clone(), name.clone())
+                .await
+                .unwrap_or_else(|error| panic!("cannot have tables distributed: {}", Chain(&error)));
+        }
         name
     }
 
@@ -161,12 +179,14 @@ fn seconds_now() -> u64 {
 }
 
 async fn find_server() -> Result<Server, String> {
-    if let Ok(admin_url) = std::env::var("TEST_DATABASE_URL") {
-        let url = Url::parse(&admin_url).map_err(|error| format!("  TEST_DATABASE_URL is no URL: {error}"))?;
+    let named = cluster::coordinator().map(|url| ("TEST_CITUS_URL", url));
+    let named = named.or_else(|| Some(("TEST_DATABASE_URL", std::env::var("TEST_DATABASE_URL").ok()?)));
+    if let Some((variable, admin_url)) = named {
+        let url = Url::parse(&admin_url).map_err(|error| format!("  {variable} is no URL: {error}"))?;
         let server = Server { admin_url };
-        server.drop_leftovers().await.map_err(|error| format!("  TEST_DATABASE_URL: {}", Chain(&error)))?;
+        server.drop_leftovers().await.map_err(|error| format!("  {variable}: {}", Chain(&error)))?;
         let host = url.host_str().unwrap_or("its socket");
-        eprintln!("tests use the Postgres of TEST_DATABASE_URL, on {host}");
+        eprintln!("tests use the Postgres of {variable}, on {host}");
         return Ok(server);
     }
     let asked = std::env::var("TEST_POSTGRES").unwrap_or_default();

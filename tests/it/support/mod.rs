@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub mod black_hole;
+pub mod cluster;
 pub mod daemon;
 pub mod database;
 pub mod proxy;
