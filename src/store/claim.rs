@@ -57,7 +57,7 @@ pub async fn order(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>)
 }
 
 /// Accounts looked for at once.
-const TURNS: i64 = 8;
+const TURNS: i64 = 50;
 /// How long it holds that it is an account's turn. What is more wanted by then waits for as long.
 const TURN: Duration = Duration::from_secs(1);
 

@@ -19,8 +19,8 @@ mod trace;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
@@ -255,14 +255,15 @@ async fn claim_planned(context: &Context, conn: &mut PgConnection) -> Result<Cla
 /// Starts the pools and the heartbeat; they run until told to stop.
 pub fn start(context: &Arc<Context>, tasks: &TaskTracker, stop: &Stop) {
     for pool in Pool::ALL {
-        for _ in 0..pool.size(&context.settings) {
-            tasks.spawn(work(pool, Arc::clone(context), stop.clone()));
+        let watch = Arc::new(Watch::default());
+        for worker in 0..pool.size(&context.settings) {
+            tasks.spawn(work(pool, worker, Arc::clone(&watch), Arc::clone(context), stop.clone()));
         }
     }
     tasks.spawn(leases::heartbeat(Arc::clone(context), stop.clone()));
 }
 
-async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
+async fn work(pool: Pool, worker: usize, watch: Arc<Watch>, context: Arc<Context>, stop: Stop) {
     let beat = context.pulse.begin(pool.as_str());
     let mut failures = 0;
     let mut in_vain = 0;
@@ -288,7 +289,8 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
                 failures = 0;
                 let next = pool.next_due(&context).await.unwrap_or_default();
                 in_vain = if next.in_all.is_some_and(|left| left.is_zero()) { in_vain + 1 } else { 0 };
-                until_next(next, in_vain).min(context.worker.lease)
+                let longest = LOOK_AGAIN.min(context.worker.lease);
+                watch.pause(worker, until_next(next, in_vain).min(longest), longest)
             }
             Err(error) => {
                 failures += 1;
@@ -306,6 +308,35 @@ async fn work(pool: Pool, context: Arc<Context>, stop: Stop) {
             () = stop.gently.cancelled() => break,
             () = pool.bell(&context.wakes).notified() => in_vain = 0,
             () = tokio::time::sleep(pause) => {}
+        }
+        watch.leave(worker);
+    }
+}
+
+/// Who of a pool's idle workers looks next by the passing of time alone, and when: the others need not wake for the same job. Whoever
+/// leaves it either claims a job, and rings for a colleague, or comes back.
+#[derive(Debug, Default)]
+struct Watch(Mutex<Option<(usize, Instant)>>);
+
+impl Watch {
+    /// How long a worker that found nothing sleeps: for `pause`, or for as long as may be where a colleague looks by then.
+    fn pause(&self, worker: usize, pause: Duration, longest: Duration) -> Duration {
+        let now = Instant::now();
+        let mut watched = self.0.lock().expect("nobody panics while holding it");
+        match *watched {
+            Some((_, at)) if at > now && at <= now + pause => longest,
+            _ => {
+                *watched = Some((worker, now + pause));
+                pause
+            }
+        }
+    }
+
+    /// The worker is awake, and keeps no watch.
+    fn leave(&self, worker: usize) {
+        let mut watched = self.0.lock().expect("nobody panics while holding it");
+        if watched.is_some_and(|(owner, _)| owner == worker) {
+            *watched = None;
         }
     }
 }
@@ -424,6 +455,18 @@ mod tests {
         let blocked = next(Some(Duration::ZERO), None);
         let pauses: Vec<Duration> = [1, 2, 3, 30].map(|in_vain| until_next(blocked, in_vain)).into();
         assert_eq!(pauses, [SECOND / 10, SECOND / 5, 2 * SECOND / 5, LOOK_AGAIN]);
+    }
+
+    #[test]
+    fn one_worker_of_a_pool_wakes_for_the_next_job() {
+        let (watch, minute) = (Watch::default(), Duration::from_mins(1));
+        assert_eq!(watch.pause(1, 2 * SECOND, minute), 2 * SECOND);
+        assert_eq!(watch.pause(2, 3 * SECOND, minute), minute, "the first looks by then");
+        assert_eq!(watch.pause(3, SECOND, minute), SECOND, "an earlier job is watched for");
+        watch.leave(1);
+        assert_eq!(watch.pause(1, 2 * SECOND, minute), minute, "the third still does");
+        watch.leave(3);
+        assert_eq!(watch.pause(2, 3 * SECOND, minute), 3 * SECOND, "whoever is awake watches for nobody");
     }
 
     #[test]
