@@ -23,6 +23,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 const DATABASE: &str = "impact_mirror_bench_query";
 /// How many days the rows are of, up to yesterday.
 const DAYS: i64 = 730;
+const PROGRAMS: i64 = 10;
 
 const SETTINGS: &str = r#"
 [accounts.acme]
@@ -37,13 +38,17 @@ programs = [1000]
 report = "adv_action_listing_pm_only"
 since = "2025-01-01"
 
+[exports.by_day]
+report = "att_adv_performance_by_day_pm_only"
+since = "2025-01-01"
+
 [exports.clicks]
 clicks = true
 since = "2025-01-01"
 "#;
 
 /// A view, a question, and the query that asks it.
-const QUESTIONS: [(&str, &str, &str); 6] = [
+const QUESTIONS: [(&str, &str, &str); 7] = [
     (
         "actions_current",
         "actions of the last 7 days by status",
@@ -64,6 +69,11 @@ const QUESTIONS: [(&str, &str, &str); 6] = [
         "partners of last month",
         "select partner_name, sum(payout) from impact.payouts_monthly \
          where month = date_trunc('month', current_date - interval '1 month')::date group by 1 order by 2 desc",
+    ),
+    (
+        "reconciliation",
+        "the last 30 days by verdict",
+        "select verdict, count(*) from impact.reconciliation where day >= current_date - 30 group by 1",
     ),
     (
         "clicks (table)",
@@ -101,11 +111,23 @@ async fn bench(actions: i64, clicks: i64) {
     let settings = config::check(&text, Path::new("mirror.toml"), &environment).unwrap();
     app::write_configuration(&pool, &settings).await.unwrap();
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    for name in ["actions", "clicks"] {
+    for name in ["actions", "by_day", "clicks"] {
         load(&pool, &settings, &sandbox, name, dir.path()).await;
     }
     fill(&pool, "actions", actions).await;
+    fill(&pool, "by_day", DAYS * PROGRAMS).await;
     fill(&pool, "clicks", clicks).await;
+    execute(
+        &pool,
+        &format!(
+            "insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, complete, job_id) \
+             select export, 'acme', (1000 + program)::text, current_date - day, 1, now(), now(), true, \
+                 (select min(id) from impact_mirror.job) \
+             from (values ('actions'), ('by_day')) as e (export), generate_series(1, {DAYS}) as day, \
+                  generate_series(0, {PROGRAMS} - 1) as program"
+        ),
+    )
+    .await;
     let began = Instant::now();
     let mut mirrored = pool.acquire().await.unwrap();
     for line in mirror::views::keep(&mut mirrored, "impact", &BTreeMap::new()).await.unwrap() {
@@ -220,7 +242,9 @@ async fn fill(pool: &PgPool, table: &str, rows: i64) {
     let partner = "(10000 + (n * 7919) % 200)";
     let value = |column: &str| match column {
         "_day" => day.clone(),
-        "_program" | "program_id" => "(1000 + n % 10)".to_owned() + if column == "_program" { "::text" } else { "" },
+        "_program" | "program_id" => {
+            "(1000 + n % {PROGRAMS})".to_owned() + if column == "_program" { "::text" } else { "" }
+        }
         "_row_hash" => "gen_random_uuid()".to_owned(),
         "action_id" => "'1000.4637.' || n".to_owned(),
         "action_date" | "event_date" => format!("{day}::timestamptz + interval '12 hours'"),

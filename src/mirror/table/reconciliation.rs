@@ -33,7 +33,7 @@ pub(in crate::mirror) fn reconciliation(listings: &[Feeding], by_day: &[Feeding]
     )
 }
 
-/// One listing against one report. A day without a row of the listing has sold nothing; one without a row of the report is not shown.
+/// One listing against one report, day by day, so that a question about some days reads these alone. A day without a row of the listing has sold nothing; one without a row of the report is not shown.
 fn part(listing: &Feeding, report: &Feeding) -> String {
     let of_listing = |shown: &str| listing.read(sources_of_action(shown), Numeric);
     let of_report = |shown: &str| report.read(sources_of_report(shown), Numeric);
@@ -42,25 +42,23 @@ fn part(listing: &Feeding, report: &Feeding) -> String {
     let nothing = |shown: &str| if listing.tells(shown) { "0" } else { "null" };
     format!(
         "select l.account, l.program, l.day, l.export as listing, d.export as report, \
-                coalesce(a.actions, 0)::bigint as listing_actions, r.actions as report_actions, \
+                a.actions as listing_actions, r.actions as report_actions, \
                 coalesce(a.sale, {no_sale})::numeric as listing_sale, r.sale as report_sale, \
                 coalesce(a.cost, {no_cost})::numeric as listing_cost, r.cost as report_cost, \
                 l.as_of as listing_as_of, d.as_of as report_as_of, l.complete and d.complete as is_complete, \
-                0.005 * greatest(coalesce(a.actions, 0), r.actions, 1) as allowed, \
+                0.005 * greatest(a.actions, r.actions, 1) as allowed, \
                 coalesce(a.highest_sale, 0) as highest_sale, coalesce(a.highest_cost, 0) as highest_cost \
          from impact_mirror.cell l \
          join impact_mirror.cell d on d.export = {report_name} and d.account = l.account and d.program = l.program \
              and d.day = l.day and d.loaded_at is not null \
-         left join (select t._account as account, t._program as program, t._day as day, count(*) filter {stands} as actions, \
-                        sum({sale}) filter {stands} as sale, sum({cost}) filter {stands} as cost, \
-                        max({sale}) filter {stands} as highest_sale, max({cost}) filter {stands} as highest_cost \
-                    from {listing_table} t group by 1, 2, 3) a \
-             on a.account = l.account and a.program = l.program and a.day = l.day \
-         join (select t._account as account, t._program as program, t._day as day, \
-                        sum({actions})::bigint as actions, sum({revenue}) as sale, sum({action_cost}) as cost \
-                    from {report_table} t group by 1, 2, 3) r \
-             on r.account = l.account and r.program = l.program and r.day = l.day \
-         where l.export = {listing_name} and l.loaded_at is not null{only}",
+         cross join lateral ( \
+             select count(*) filter {stands} as actions, sum({sale}) filter {stands} as sale, sum({cost}) filter {stands} as cost, \
+                    max({sale}) filter {stands} as highest_sale, max({cost}) filter {stands} as highest_cost \
+             from {listing_table} t where t._account = l.account and t._program = l.program and t._day = l.day) a \
+         cross join lateral ( \
+             select count(*) as rows, sum({actions})::bigint as actions, sum({revenue}) as sale, sum({action_cost}) as cost \
+             from {report_table} t where t._account = l.account and t._program = l.program and t._day = l.day) r \
+         where r.rows > 0 and l.export = {listing_name} and l.loaded_at is not null{only}",
         no_sale = nothing("sale_amount"),
         no_cost = nothing("payout"),
         sale = of_listing("sale_amount"),

@@ -442,8 +442,8 @@ async fn every_table_view_and_column_carries_a_comment_that_is_renewed_and_not_w
 #[tokio::test]
 async fn what_a_user_says_of_a_report_is_in_the_comments() {
     let own = "[catalogue.adv_action_listing_pm_only]\npersona = \"brand\"\nname = \"Our sales\"\n\
-               says = \"One row is a sale of ours.\"\nkey = [\"Action Id\"]\ndate_column = \"Action Date\"\n\
-               [catalogue.adv_action_listing_pm_only.columns.Payout]\ntype = \"numeric\"\nsays = \"What we owe.\"\n";
+               says = \"One row is a sale of ours.\"\nkey = [\"Action_Id\"]\ndate_column = \"Action_Date\"\n\
+               [catalogue.adv_action_listing_pm_only.columns.Payout]\nkind = \"numeric\"\nsays = \"What we owe.\"\n";
     let world = World::new().await;
     assert_eq!(world.sync(&world.settings(&(actions(1) + own))).await.end, SyncEnd::Done);
     let comments = "select obj_description('impact.actions'::regclass) || ' ' || col_description(attrelid, attnum) \
