@@ -22,7 +22,8 @@ test: postgres ## formatter, lints and all tests
 
 # Where TEST_CITUS_URL names a cluster, on that one, and restarts too; else with the same statements on a plain Postgres.
 test-distributed: postgres ## the loader with tables distributed by account. TEST_CITUS_URL=postgres://… for a Citus cluster
-	TEST_DISTRIBUTED=stand-in cargo test --locked --features failpoints --test it -- mirror:: $(if $(TEST_CITUS_URL),restart::)
+	TEST_DISTRIBUTED=stand-in cargo test --locked --features failpoints --test it -- mirror:: $(if $(TEST_CITUS_URL),restart::) \
+	    --skip widening::a_table_is_read_while --skip widening::what_a_crash_left # columns are not widened beside there
 
 test-browser: postgres ## the status page in a real Chromium: both themes, wide and narrow, keyboard, without scripts, actions; target/browser has pictures
 	AXE=$$(.ci/browser) && AXE=$$AXE cargo test --locked --features failpoints --test it -- --ignored --test-threads=1 browser::

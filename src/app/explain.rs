@@ -179,7 +179,10 @@ async fn raw(settings: &Settings, origin: &Origin, line: i64) -> Result<String, 
         });
     }
     let Some(configured) = &settings.archive else {
-        return Err("no [archive] is configured, so that files are not kept".to_owned());
+        return Err(
+            "no [archive] is configured, so that files are not kept; archive.url names a place for those to come"
+                .to_owned(),
+        );
     };
     if origin.is_late {
         return Err(

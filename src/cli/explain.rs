@@ -33,7 +33,12 @@ pub(super) async fn explain(
     let explained = look(&mut conn, settings, &settings.exports[&name], &options.key).await?;
     match form {
         Form::Json => say!("{:#}", json!(explained)),
-        Form::Text if explained.is_empty() => say!("No row of {name} has the key {}.", options.key.join(" ")),
+        Form::Text if explained.is_empty() => {
+            say!("No row of {name} has the key {}.", options.key.join(" "));
+            let of = settings.exports[&name].key.join(", ");
+            let key = if of.is_empty() { String::new() } else { format!("Its key is {of}. ") };
+            say!("{key}`impact-mirror status --export {name}` shows which days are there.");
+        }
         Form::Text => {
             for (number, one) in explained.iter().enumerate() {
                 if number > 0 {

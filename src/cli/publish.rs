@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 
 use super::{Exit, Misuse};
 use crate::app::Database;
-use crate::config::Settings;
+use crate::config::{Distribution, Settings};
 use crate::mirror::publication;
 
 /// Readers of a table wait behind us while we wait for others: not for long.
@@ -29,6 +29,10 @@ pub(super) struct Options {
 }
 
 pub(super) async fn publish(settings: &Settings, database: &Database, options: &Options) -> anyhow::Result<Exit> {
+    if settings.database.distribution == Distribution::Citus && !options.drop {
+        let what = "distributed tables cannot be published: Citus names no replica identity; follow the coordinator's changes by its own means";
+        return Err(Misuse(what.to_owned()).into());
+    }
     let (name, schema) = (&options.name, &settings.database.schema);
     let mut conn = database.pool().acquire().await?;
     let standing = publication::find(&mut conn, name).await.context("cannot look for the publication")?;

@@ -37,7 +37,7 @@ pub(super) async fn reload(settings: Settings, options: &Options, form: Form) ->
     let days = Window::new(options.from, options.to)
         .ok_or_else(|| Misuse(format!("--from {} lies after --to {}; swap them", options.from, options.to)))?;
     if settings.archive.is_none() {
-        return Err(Misuse("no [archive] is configured, so that there are no files to load again".to_owned()).into());
+        return Err(Misuse("no [archive] is configured, so that there are no files to load again; set archive.url, or have the days read anew by `impact-mirror refresh`".to_owned()).into());
     }
     let account = options.account.as_deref().map(AccountName::new);
     let known = &settings.exports[&name].accounts;

@@ -43,7 +43,8 @@ pub(super) async fn request(settings: Settings, days: Days, kind: Kind, form: Fo
     let since = settings.exports[&name].first_day(Clock.now().date_naive());
     if window.to() < since {
         let what = format!(
-            "{window} lies before exports.{name}.since, or what exports.{name}.keep keeps, which begins on {since}"
+            "{window} lies before exports.{name}.since, or what exports.{name}.keep keeps, which begins on {since}; ask for \
+             later days, or keep earlier ones"
         );
         return Err(Misuse(what).into());
     }

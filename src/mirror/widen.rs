@@ -30,6 +30,10 @@ pub(super) async fn is_possible(
     if columns.is_empty() || standing.history != History::None || load.target.history {
         return Ok(false);
     }
+    // Citus writes no values into a column beside by functions that depend on settings.
+    if load.table.is_distributed() {
+        return Ok(false);
+    }
     if columns.len() > MOST || standing.columns.iter().any(|column| column.name.starts_with(BESIDE)) {
         return Ok(false);
     }

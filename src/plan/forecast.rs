@@ -397,7 +397,33 @@ impl<'a> World<'a> {
         self.calls.push(wanted);
     }
 
-    /// What waits at the end, most wanted first, each with its turn at the steady rate of its class.
+    /// When the `turn`th of the calls that come before all others has room, where the charges say so: earlier charges end by then.
+    fn first_room(&self, bucket: Bucket, turn: usize, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let budget = self.state.budgets.get(&bucket)?;
+        if budget.closed_until.is_some() || budget.at_most.is_some() {
+            return None;
+        }
+        let ends = budget.charges.iter().map(|spent| spent.at + budget.window).filter(|end| *end > until);
+        let ends: BTreeMap<_, usize> = ends.fold(BTreeMap::new(), |mut ends, end| {
+            *ends.entry(end).or_default() += 1;
+            ends
+        });
+        let charges: usize = ends.values().sum();
+        let mut to_end = (charges + turn).saturating_sub(budget.limit as usize);
+        for (end, count) in ends {
+            if to_end == 0 {
+                return Some(until);
+            }
+            if to_end <= count {
+                return Some(end);
+            }
+            to_end -= count;
+        }
+        (to_end == 0).then_some(until)
+    }
+
+    /// What waits at the end, most wanted first, each with its turn at the steady rate of its class; what comes before all others
+    /// has it as soon as there is room.
     fn rest(&mut self, until: DateTime<Utc>) -> Vec<Wanted> {
         let mut rest = std::mem::take(&mut self.paused);
         rest.append(&mut self.held);
@@ -419,7 +445,10 @@ impl<'a> World<'a> {
             for (before, Drafted { mut wanted, .. }) in queue.into_values().enumerate() {
                 let turn = i32::try_from(before + 1).unwrap_or(i32::MAX);
                 let seconds = window.num_seconds().saturating_mul(i64::from(turn));
-                wanted.expected_at = (rate > 0).then(|| until + TimeDelta::seconds(seconds / i64::from(rate.max(1))));
+                let steadily = (rate > 0).then(|| until + TimeDelta::seconds(seconds / i64::from(rate.max(1))));
+                let is_first = matches!(reason, Reason::Manual | Reason::Fresh) && before < rate as usize;
+                let room = if is_first { self.first_room(bucket, before + 1, until) } else { None };
+                wanted.expected_at = room.into_iter().chain(steadily).min();
                 wanted.because = Some(because.clone());
                 wanted.replay_of = self.known.get(&wanted.request).cloned();
                 rest.push(wanted);

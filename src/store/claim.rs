@@ -61,25 +61,34 @@ const TURNS: i64 = 50;
 /// How long it holds that it is an account's turn. What is more wanted by then waits for as long.
 const TURN: Duration = Duration::from_secs(1);
 
-/// The accounts whose turn is next, as far as that is known.
+/// The accounts whose turn is next, as far as that is known, and when nobody's order was lost.
 #[derive(Debug, Clone, Default)]
-pub struct Turns(Arc<Mutex<VecDeque<(Instant, AccountName)>>>);
+pub struct Turns {
+    next: Arc<Mutex<VecDeque<(Instant, AccountName)>>>,
+    none_lost_at: Arc<Mutex<Option<Instant>>>,
+}
 
 impl Turns {
-    /// Whether the accounts were looked for within this moment, and one of them is left.
-    pub fn is_known(&self) -> bool {
-        self.0.lock().expect("nobody panics while holding it").front().is_some_and(|(since, _)| since.elapsed() < TURN)
+    /// Whether orders whose end is unknown were looked for within this moment, and there was none.
+    pub fn none_was_lost(&self) -> bool {
+        let at = self.none_lost_at.lock().expect("nobody panics while holding it");
+        at.is_some_and(|at| at.elapsed() < TURN)
+    }
+
+    /// There was none just now.
+    pub fn find_none_lost(&self) {
+        *self.none_lost_at.lock().expect("nobody panics while holding it") = Some(Instant::now());
     }
 
     fn next(&self) -> Option<AccountName> {
-        let mut turns = self.0.lock().expect("nobody panics while holding it");
+        let mut turns = self.next.lock().expect("nobody panics while holding it");
         turns.retain(|(since, _)| since.elapsed() < TURN);
         turns.pop_front().map(|(_, account)| account)
     }
 
     fn keep(&self, accounts: impl Iterator<Item = AccountName>) {
         let now = Instant::now();
-        let mut turns = self.0.lock().expect("nobody panics while holding it");
+        let mut turns = self.next.lock().expect("nobody panics while holding it");
         *turns = accounts.map(|account| (now, account)).collect();
     }
 }

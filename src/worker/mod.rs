@@ -60,6 +60,8 @@ pub use reload::run as run_reload;
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// The longest that a job which waits for nothing but a claim is left alone.
 const DUE_AGAIN: Duration = Duration::from_secs(5);
+/// The pause where nobody could be asked when the next job is due.
+const UNKNOWN_DUE: Duration = Duration::from_secs(1);
 /// What a step takes at most that only asks and writes down what was answered.
 const SHORT_STEP: Duration = Duration::from_mins(30);
 
@@ -186,11 +188,7 @@ impl Pool {
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let since = Since::now();
         let one = match self {
-            // Whose turn it is was found out a moment ago, and there was nothing to recover then.
-            Self::Submit if context.worker.turns.is_known() && !context.pulse.is_without_room(OUTCOME) => {
-                return claim_planned(context, &mut conn).await;
-            }
-            Self::Submit => match store::job::claim(&mut conn, Step::Recover, &context.worker).await? {
+            Self::Submit => match recover(context, &mut conn).await? {
                 Some(job) => Some(job),
                 // What came of an order could not be written down.
                 None if context.pulse.is_without_room(OUTCOME) => None,
@@ -231,6 +229,18 @@ struct Claimed {
     jobs: Vec<Job>,
     /// When the claim was begun, and with it the charge of an order.
     since: Since,
+}
+
+/// Claims an order whose end is unknown. There hardly ever is one, so that it is looked for once a moment.
+async fn recover(context: &Context, conn: &mut PgConnection) -> Result<Option<Job>, store::Error> {
+    if context.worker.turns.none_was_lost() {
+        return Ok(None);
+    }
+    let lost = store::job::claim(conn, Step::Recover, &context.worker).await?;
+    if lost.is_none() {
+        context.worker.turns.find_none_lost();
+    }
+    Ok(lost)
 }
 
 /// Claims a planned job. Where orders wait for nothing but impact.com's clock, that is read first.
@@ -287,10 +297,15 @@ async fn work(pool: Pool, worker: usize, watch: Arc<Watch>, context: Arc<Context
             Ok(_none) => {
                 context.pulse.has_room(pool.as_str());
                 failures = 0;
-                let next = pool.next_due(&context).await.unwrap_or_default();
-                in_vain = if next.in_all.is_some_and(|left| left.is_zero()) { in_vain + 1 } else { 0 };
                 let longest = LOOK_AGAIN.min(context.worker.lease);
-                watch.pause(worker, until_next(next, in_vain).min(longest), longest)
+                match pool.next_due(&context).await {
+                    Ok(next) => {
+                        in_vain = if next.in_all.is_some_and(|left| left.is_zero()) { in_vain + 1 } else { 0 };
+                        watch.pause(worker, until_next(next, in_vain).min(longest), longest)
+                    }
+                    // Others may count on this worker's look.
+                    Err(_) => UNKNOWN_DUE.min(longest),
+                }
             }
             Err(error) => {
                 failures += 1;

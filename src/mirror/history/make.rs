@@ -68,7 +68,7 @@ pub(in crate::mirror) async fn make(
     let mut said = Vec::new();
     if maker.own_columns(&history).await?.is_empty() {
         maker.run(table.create_history()).await?;
-        if table.is_distributed() {
+        if table.is_distributed() && maker.is_distributed(table).await? {
             maker.run(history.distribute(Some(table))).await?;
         }
         let comment = format!(
@@ -150,6 +150,21 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// Whether the table lies on the workers of the cluster: one that was there before the setting does not.
+    async fn is_distributed(&mut self, table: &Table) -> Result<bool, Error> {
+        let has_list = "select to_regclass('pg_catalog.pg_dist_partition') is not null";
+        let failed = || self.place.database(STEP);
+        let has_list: bool = sqlx::query_scalar(has_list).fetch_one(&mut *self.conn).await.map_err(failed())?;
+        if !has_list {
+            return Ok(true);
+        }
+        sqlx::query_scalar(AssertSqlSafe(table.is_listed_as_distributed()))
+            .persistent(false)
+            .fetch_one(&mut *self.conn)
+            .await
+            .map_err(failed())
+    }
+
     async fn run(&mut self, statement: String) -> Result<(), Error> {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *self.conn).await.map_err(self.place.database(STEP))?;
         Ok(())

@@ -83,6 +83,14 @@ impl Table {
         }
     }
 
+    /// Whether Citus has the table among the distributed ones.
+    pub fn is_listed_as_distributed(&self) -> String {
+        format!(
+            "select exists (select 1 from pg_catalog.pg_dist_partition where logicalrelid = {}::regclass)",
+            literal(&self.qualified)
+        )
+    }
+
     /// Distributes the table by account. What is read and written together lies together.
     pub fn distribute(&self, beside: Option<&Self>) -> String {
         let with = beside.map_or_else(String::new, |table| format!(", colocate_with => {}", literal(&table.qualified)));

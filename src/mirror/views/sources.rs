@@ -35,17 +35,21 @@ pub(super) struct Mirrored {
     pub table: Table,
     pub standing: Standing,
     pub report: Option<String>,
-    /// Whose clicks they are, where it is clicks.
-    clicks_of: Option<Persona>,
+    /// Whose accounts it is mirrored for.
+    persona: Option<Persona>,
+    is_clicks: bool,
 }
 
 impl Mirrored {
     /// What is known of the export: what users say over what the built-in catalogue does.
     pub fn entry<'a>(&self, own: &'a BTreeMap<String, Entry>) -> Option<&'a Entry> {
-        match (&self.report, self.clicks_of) {
-            (Some(report), _) => own.get(report).or_else(|| catalogue().reports.get(report)),
-            (None, Some(persona)) => catalogue().clicks.get(persona.as_str()),
-            (None, None) => None,
+        match &self.report {
+            Some(report) => {
+                let own = own.get(report).filter(|entry| self.persona.is_none_or(|persona| entry.persona == persona));
+                own.or_else(|| catalogue().reports.get(report))
+            }
+            None if self.is_clicks => catalogue().clicks.get(self.persona?.as_str()),
+            None => None,
         }
     }
 }
@@ -95,8 +99,8 @@ pub(super) async fn read(conn: &mut PgConnection, schema: &str) -> Result<Source
             }
         }
         if standing.exists {
-            let clicks_of = persona.filter(|_| export.is_clicks);
-            sources.tables.push(Mirrored { table, standing, report: export.report, clicks_of });
+            let is_clicks = export.is_clicks;
+            sources.tables.push(Mirrored { table, standing, report: export.report, persona, is_clicks });
         }
     }
     sources.actions = one_listing_of_each_account(listings);
