@@ -166,3 +166,14 @@ fn the_end_of_a_backfill_leaves_room_for_reading_again_what_it_loads() {
     let ends: Vec<_> = forecast.backfills.iter().map(|end| (end.calls_per_day, end.shared_by)).collect();
     assert_eq!(ends, [(2, 2), (2, 2)], "ten a day less two new days and what was loaded, or the minimum");
 }
+
+#[test]
+fn days_that_have_room_once_todays_calls_end_are_not_late() {
+    let feed = |n: u32| FeedState { tick_at: Some(at(NOW)), ..nightly("2026-06-01", &n.to_string()) };
+    let forecast = foresee(account((1..=8).map(feed).collect(), 10));
+    assert_eq!(forecast.calls.len(), 10, "what the bucket holds until tomorrow noon");
+    let tomorrows = forecast.waiting.iter().filter(|one| one.window == Window::day(day("2026-06-10")));
+    let expected: Vec<_> = tomorrows.map(|one| one.expected_at).collect();
+    assert_eq!(expected, [Some(at("2026-06-11T12:00:00Z")); 8]);
+    assert!(forecast.late.is_empty(), "{:?}", forecast.late);
+}
