@@ -243,7 +243,7 @@ async fn fill(pool: &PgPool, table: &str, rows: i64) {
     let value = |column: &str| match column {
         "_day" => day.clone(),
         "_program" | "program_id" => {
-            "(1000 + n % {PROGRAMS})".to_owned() + if column == "_program" { "::text" } else { "" }
+            format!("(1000 + n % {PROGRAMS}){}", if column == "_program" { "::text" } else { "" })
         }
         "_row_hash" => "gen_random_uuid()".to_owned(),
         "action_id" => "'1000.4637.' || n".to_owned(),
