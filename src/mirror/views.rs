@@ -49,7 +49,7 @@ pub async fn keep(conn: &mut PgConnection, schema: &str, own: &BTreeMap<String, 
         }
     }
     for feeding in &sources.actions {
-        said.extend(index_months(conn, feeding).await?);
+        said.extend(help_planning(conn, feeding, &sources.actions).await?);
     }
     for feeding in &sources.clicks {
         said.extend(rollup::fill(conn, feeding).await?);
@@ -279,33 +279,47 @@ impl Wanted {
     }
 }
 
-/// Makes the index by which a month of actions is found; writers of the table wait for it, once.
-async fn index_months(conn: &mut PgConnection, feeding: &Feeding) -> Result<Option<String>, Error> {
+/// Makes what finds a month of actions, an index, for which writers of the table wait once, and what tells Postgres how many groups
+/// the views have: without it, it sorts on disk what fits into memory.
+async fn help_planning(conn: &mut PgConnection, feeding: &Feeding, actions: &[Feeding]) -> Result<Vec<String>, Error> {
     let place = Place::without_file(&ExportName::new(feeding.table.name()));
-    let name = super::layout::index_name(feeding.table.name(), "month");
-    let stands = sqlx::query_scalar!(
+    let index = super::layout::index_name(feeding.table.name(), "month");
+    let statistics = super::layout::index_name(feeding.table.name(), "groups");
+    let stands = sqlx::query!(
         r#"
-        select exists (
-            select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            where n.nspname = $1 and c.relname = $2) as "stands!"
+        select exists (select 1 from pg_class c where c.relnamespace = n.oid and c.relname = $2) as "index!",
+               exists (select 1 from pg_statistic_ext s where s.stxnamespace = n.oid and s.stxname = $3) as "statistics!"
+        from pg_namespace n
+        where n.nspname = $1
         "#,
         feeding.table.schema(),
-        name,
+        index,
+        statistics,
     )
     .fetch_one(&mut *conn)
     .await
     .map_err(place.database("look for an index"))?;
-    if stands {
-        return Ok(None);
+    let mut said = Vec::new();
+    for (stands, what, name, statement) in [
+        (stands.index, "index", &index, feeding.table.create_month_index(&index)),
+        (stands.statistics, "statistics", &statistics, feeding.create_statistics(&statistics, actions)),
+    ] {
+        if stands {
+            continue;
+        }
+        let mut tx = begin(conn, &place).await?;
+        match run(&mut tx, statement, &place).await {
+            Ok(()) => {
+                tx.commit().await.map_err(place.database("commit what helps queries"))?;
+                said.push(format!("made {what} {name}"));
+            }
+            Err(error) => {
+                tx.rollback().await.map_err(place.database("leave the table as it is"))?;
+                tracing::warn!(error = %Chain(&error), "{what} {name} cannot be made now; a later round does it");
+            }
+        }
     }
-    let mut tx = begin(conn, &place).await?;
-    if let Err(error) = run(&mut tx, feeding.table.create_month_index(&name), &place).await {
-        tx.rollback().await.map_err(place.database("leave the indexes as they are"))?;
-        tracing::warn!(error = %Chain(&error), "index {name} cannot be made now; a later round does it");
-        return Ok(None);
-    }
-    tx.commit().await.map_err(place.database("commit an index"))?;
-    Ok(Some(format!("made index {name}")))
+    Ok(said)
 }
 
 async fn run(conn: &mut PgConnection, statement: String, place: &Place) -> Result<(), Error> {

@@ -45,7 +45,31 @@ impl Feeding {
     }
 
     pub(super) fn read(&self, sources: &[&str], kind: ColumnKind) -> String {
-        self.column(sources).map_or_else(|| format!("null::{kind}"), |(name, from)| read(name, from, kind))
+        self.column(sources)
+            .map_or_else(|| format!("null::{kind}"), |(name, from)| read(&format!("t.{}", identifier(name)), from, kind))
+    }
+
+    /// What tells Postgres how many groups the views add actions up to; it would guess far too many, and sort them on disk.
+    pub fn create_statistics(&self, name: &str, actions: &[Self]) -> String {
+        let Keys { program, partner } = keys(self.persona, actions);
+        let text = |shown: &str| {
+            let (name, from) = self.column(sources_of_action(shown))?;
+            Some(read(&identifier(name), from, ColumnKind::Text))
+        };
+        let program = match program {
+            "program_id" => {
+                let told = text(program).unwrap_or_else(|| "null::text".to_owned());
+                Some(format!("coalesce(nullif(_program, ''), {told})"))
+            }
+            _ => text(program),
+        };
+        let keys: Vec<_> = [program, text(partner)].into_iter().flatten().map(|key| format!(", ({key})")).collect();
+        let (name, table) = (qualified(self.table.schema(), name), self.table.qualified());
+        let month = MONTH.replace("day", "_day");
+        format!(
+            "create statistics if not exists {name} (ndistinct) on _account{}, _day, ({month}) from {table}; analyze {table}",
+            keys.concat(),
+        )
     }
 
     /// The rows as `actions_current` shows them.
@@ -97,10 +121,9 @@ impl Feeding {
 }
 
 /// The value of a column in another type; none where it cannot be had without fail.
-fn read(name: &str, from: ColumnKind, to: ColumnKind) -> String {
-    let column = format!("t.{}", identifier(name));
+fn read(column: &str, from: ColumnKind, to: ColumnKind) -> String {
     match (from, to) {
-        _ if from == to => column,
+        _ if from == to => column.to_owned(),
         (_, ColumnKind::Text) => format!("{column}::text"),
         (ColumnKind::Bigint, ColumnKind::Numeric) => format!("{column}::numeric"),
         (ColumnKind::Text, ColumnKind::Numeric) => {

@@ -308,14 +308,17 @@ async fn views_live_through_wider_columns_with_their_grants_and_what_people_buil
                        group by account, day order by 1";
         let before = world.query(figures).await;
         assert!(before.len() > 3, "{before:?}");
+        let groups = "select string_agg(stxname::text, ' ') from pg_statistic_ext where stxrelid = 'impact.actions'::regclass";
+        assert_eq!(world.value(groups).await, "actions_groups");
 
-        let settings =
-            world.settings(&(plain + "[exports.actions.types]\nPayout = \"text\"\nSale_Amount = \"text\"\n"));
+        let types = "[exports.actions.types]\nPayout = \"text\"\nSale_Amount = \"text\"\nMP_Id = \"text\"\n";
+        let settings = world.settings(&(plain + types));
         world.request_refresh_of_all(&settings).await;
         assert_eq!(world.sync(&settings).await.end, SyncEnd::Done, "{:#?}", world.jobs().await);
         let types = "select string_agg(format_type(atttypid, null), ' ') from pg_attribute \
-                     where attrelid = 'impact.actions'::regclass and attname in ('payout', 'sale_amount')";
-        assert_eq!(world.value(types).await, "text text");
+                     where attrelid = 'impact.actions'::regclass and attname in ('payout', 'sale_amount', 'mp_id')";
+        assert_eq!(world.value(types).await, "text text text");
+        assert_eq!(world.value(groups).await, "actions_groups");
         assert_eq!(world.query(figures).await, before, "history {history}");
         let still = format!(
             "select concat_ws(' ', has_table_privilege('{role}', 'impact.actions_current', 'select'), \
