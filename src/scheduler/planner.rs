@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -24,6 +24,10 @@ use crate::wake::Wakes;
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
 /// Many jobs end at once; one pass serves them all.
 const SETTLE: Duration = Duration::from_millis(200);
+/// A pass that took long, for there are many accounts, is not followed by another at once: planning takes a quarter of the time at most.
+const REST: u32 = 3;
+/// But nobody waits longer for it.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// Accounts that are planned for at a time.
 const CHUNK: usize = 50;
@@ -224,7 +228,9 @@ impl Planner {
         let beat = self.pulse.begin("planner");
         loop {
             beat.round(PASS);
+            let began = Instant::now();
             let passed = self.pass().await;
+            let rest = (began.elapsed() * REST).clamp(SETTLE, LONGEST_REST);
             store::tell(&beat, &passed);
             let pause = match passed {
                 Ok(pass) => pass
@@ -236,7 +242,7 @@ impl Planner {
                     Duration::from_secs(5)
                 }
             };
-            beat.pause(pause + SETTLE);
+            beat.pause(pause + rest);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -246,7 +252,7 @@ impl Planner {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(SETTLE) => {}
+                () = tokio::time::sleep(rest) => {}
             }
         }
     }

@@ -30,8 +30,14 @@ pub async fn order(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>)
             return Ok(Some(*job));
         }
     }
-    quota::redate_all(conn, &worker.accounts, now).await?;
-    let mut accounts = worker.accounts.clone();
+    if !worker.turns.clock_looked_at.is_fresh() {
+        quota::redate_all(conn, &worker.accounts, now).await?;
+        worker.turns.clock_looked_at.renew();
+    }
+    let mut accounts = with_planned(conn, worker).await?;
+    if accounts.is_empty() {
+        return Ok(None);
+    }
     let mut busy = Vec::new();
     let mut wait = Wait::No;
     loop {
@@ -61,25 +67,35 @@ const TURNS: i64 = 50;
 /// How long it holds that it is an account's turn. What is more wanted by then waits for as long.
 const TURN: Duration = Duration::from_secs(1);
 
-/// The accounts whose turn is next, as far as that is known, and when nobody's order was lost.
+/// What the workers of a pool know for a moment, and need not ask again.
 #[derive(Debug, Clone, Default)]
 pub struct Turns {
+    /// The accounts whose turn is next.
     next: Arc<Mutex<VecDeque<(Instant, AccountName)>>>,
-    none_lost_at: Arc<Mutex<Option<Instant>>>,
+    /// Orders whose end is unknown were looked for, and there was none.
+    pub none_was_lost: Moment,
+    /// Charges that a clock that was set back left in the future were looked for. Whoever charges a call looks anyway.
+    clock_looked_at: Moment,
 }
 
-impl Turns {
-    /// Whether orders whose end is unknown were looked for within this moment, and there was none.
-    pub fn none_was_lost(&self) -> bool {
-        let at = self.none_lost_at.lock().expect("nobody panics while holding it");
+/// When something was last found to be so. That holds for a turn.
+#[derive(Debug, Clone, Default)]
+pub struct Moment(Arc<Mutex<Option<Instant>>>);
+
+impl Moment {
+    /// Whether it holds.
+    pub fn is_fresh(&self) -> bool {
+        let at = self.0.lock().expect("nobody panics while holding it");
         at.is_some_and(|at| at.elapsed() < TURN)
     }
 
-    /// There was none just now.
-    pub fn find_none_lost(&self) {
-        *self.none_lost_at.lock().expect("nobody panics while holding it") = Some(Instant::now());
+    /// It is so now.
+    pub fn renew(&self) {
+        *self.0.lock().expect("nobody panics while holding it") = Some(Instant::now());
     }
+}
 
+impl Turns {
     fn next(&self) -> Option<AccountName> {
         let mut turns = self.next.lock().expect("nobody panics while holding it");
         turns.retain(|(since, _)| since.elapsed() < TURN);
@@ -138,6 +154,30 @@ async fn claim_of(
     Ok(Tried::Nothing)
 }
 
+/// Those of our accounts that have planned jobs, from one to the next along the index `job_planned`: what has none costs nothing.
+async fn with_planned(conn: &mut PgConnection, worker: &Worker) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar!(
+        r#"
+        with recursive planned as (
+            (select account from impact_mirror.job where state = 'planned' order by account limit 1)
+            union all
+            select (
+                select j.account from impact_mirror.job j
+                where j.state = 'planned' and j.account > p.account
+                order by j.account
+                limit 1)
+            from planned p
+            where p.account is not null
+        )
+        select account as "account!" from planned where account = any((select $1::text[])::text[])
+        "#,
+        &worker.accounts,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed("look for accounts with planned jobs"))
+}
+
 /// A planned job whose turn it is.
 struct Found {
     id: i64,
@@ -149,8 +189,8 @@ struct Found {
 
 /// The most wanted planned jobs of some accounts: of each account, bucket and way of ordering one at most.
 ///
-/// What is ordered is read state by state from the index `job_due`, so that results that wait to be loaded cost nothing, and values
-/// come by sub-selects, as in `job::claim`.
+/// What is ordered of an account is counted along the index `job_under_way`, so that results that wait to be loaded cost nothing, and
+/// values come by sub-selects, as in `job::claim`.
 async fn find(
     conn: &mut PgConnection,
     accounts: &[String],
@@ -161,21 +201,27 @@ async fn find(
     sqlx::query_as!(
         Found,
         r#"
-        with ordered as materialized (
-            -- Nobody looks at the jobs of a paused export, so others do not wait for their end.
-            select u.account, u.export, u.bucket, u.program, u.state, p.paused_since is null as is_followed
-            from (values ('submitting'), ('waiting')) as s (state)
+        with ours as materialized (
+            select a.name, a.replay_cost
+            from impact_mirror.account a
             cross join lateral (
-                select * from impact_mirror.job j where j.finished_at is null and j.state = s.state offset 0) u
-            join impact_mirror.export_account p on p.export = u.export and p.account = u.account
-            where u.account = any((select $1::text[])::text[])
-        ), submitting as materialized (
-            select account, bucket, program from ordered where state = 'submitting'
-        ), full_up as materialized (
-            select account from ordered where is_followed group by account having count(*) >= (select $3::bigint)
+                -- Nobody looks at the jobs of a paused export, so others do not wait for their end.
+                select count(*) as followed
+                from impact_mirror.job u
+                where u.account = a.name and u.finished_at is null and u.state in ('submitting', 'waiting')
+                  and exists (
+                      select 1 from impact_mirror.export_account p
+                      where p.export = u.export and p.account = u.account and p.paused_since is null
+                      offset 0)
+            ) o
+            where a.name = any((select $1::text[])::text[])
+              and a.paused_since is null
+              and a.ordering_paused_since is null
+              and not (select impact_mirror.waits_for_room())
+              and o.followed < (select $3::bigint)
         ), best as materialized (
             select o.id, o.account, o.bucket, o.priority, o.replay_of, a.replay_cost
-            from impact_mirror.account a
+            from ours a
             join impact_mirror.bucket b on b.account = a.name and b.bucket <> 'requests'
             cross join (values (true), (false)) as kind (is_replay)
             cross join lateral (
@@ -199,17 +245,12 @@ async fn find(
                                  offset 0))
                       offset 0)
                   and not exists (
-                      select 1 from submitting s
-                      where s.account = j.account and s.bucket = j.bucket and s.program = j.program
+                      select 1 from impact_mirror.job s
+                      where s.account = j.account and s.bucket = j.bucket and s.program = j.program and s.state = 'submitting'
                       offset 0)
                 order by j.priority, j.id
                 limit 1
             ) o
-            where a.name = any((select $1::text[])::text[])
-              and a.paused_since is null
-              and a.ordering_paused_since is null
-              and not (select impact_mirror.waits_for_room())
-              and a.name not in (select account from full_up)
         )
         -- Rooms are added up for one after the other, until there is one.
         select o.id as "id!", o.account as "account!: AccountName", o.bucket as "bucket!: Bucket", o.replay_of,

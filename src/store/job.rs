@@ -185,7 +185,8 @@ impl Step {
 ///
 /// The load of a process that froze holds a key-share lock on its job, which must not keep us away from it. Lists come by sub-selects,
 /// so that Postgres keeps one plan for all instead of making one for each claim. Each state's jobs are read in the order of the index
-/// `job_due` up to the first that fits: `offset 0` keeps Postgres from turning that into joins over all that is unfinished.
+/// `job_due` up to the first that fits, which is looked at by itself: `offset 0` keeps Postgres from turning that into joins over all
+/// accounts, or over all that is unfinished.
 ///
 /// The commit is not waited for on disk. A Postgres that breaks down within that moment has forgotten the claim, so our writes under
 /// it are refused and the job is claimed again, as after a lease that ran out; what we write later is on disk after the claim is.
@@ -202,13 +203,13 @@ pub async fn claim(conn: &mut PgConnection, step: Step, worker: &Worker) -> Resu
                   and j.state = s.state
                   and j.run_at <= now()
                   and (j.lease_expires_at is null or j.lease_expires_at <= now())
-                  and j.account = any((select $2::text[])::text[])
-                  and j.export = any((select $3::text[])::text[])
                   and exists (
-                      select 1 from impact_mirror.account a where a.name = j.account and a.paused_since is null offset 0)
-                  and exists (
-                      select 1 from impact_mirror.export_account ea
+                      select 1
+                      from impact_mirror.export_account ea
+                      join impact_mirror.account a on a.name = ea.account and a.paused_since is null
                       where ea.export = j.export and ea.account = j.account and ea.paused_since is null
+                        and ea.account = any((select $2::text[])::text[])
+                        and ea.export = any((select $3::text[])::text[])
                       offset 0)
                 order by j.priority, j.run_at
                 limit 1
@@ -336,13 +337,7 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
     let states: Vec<String> = states.iter().map(|state| state.as_str().to_owned()).collect();
     let next = sqlx::query!(
         r#"
-        with ours as materialized (
-            select ea.export, ea.account, a.ordering_paused_since is null and e.ordering_paused_since is null as is_ordered
-            from impact_mirror.export_account ea
-            join impact_mirror.account a on a.name = ea.account and a.paused_since is null
-            join impact_mirror.export e on e.name = ea.export
-            where ea.paused_since is null and ea.account = any((select $2::text[])::text[])
-        ), under_way as (
+        with under_way as (
             select min(greatest(j.run_at, j.lease_expires_at)) as due_at
             from unnest((select array_remove($1::text[], 'planned'))) as s (state)
             cross join lateral (
@@ -350,22 +345,35 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
                 from impact_mirror.job j
                 where j.finished_at is null and j.state = s.state
                 offset 0) j
-            join ours o on o.export = j.export and o.account = j.account
-            where j.export = any(case when s.state in ('submitting', 'waiting') then (select $4::text[]) else (select $3::text[]) end)
+            where exists (
+                select 1
+                from impact_mirror.export_account ea
+                join impact_mirror.account a on a.name = ea.account and a.paused_since is null
+                where ea.export = j.export and ea.account = j.account and ea.paused_since is null
+                  and ea.account = any((select $2::text[])::text[])
+                  and ea.export = any(case when s.state in ('submitting', 'waiting') then (select $4::text[]) else (select $3::text[]) end)
+                offset 0)
         ), planned as (
-            select min(j.run_at) as due_at
-            from ours o
-            cross join lateral (
-                select j.run_at from impact_mirror.job j
-                where j.state = 'planned' and j.account = o.account and j.export = o.export
-                order by j.run_at
-                limit 1
-            ) j
-            where 'planned' = any((select $1::text[])::text[]) and o.is_ordered and o.export = any((select $3::text[])::text[])
+            select j.run_at as due_at
+            from impact_mirror.job j
+            where j.state = 'planned'
+              and 'planned' = any((select $1::text[])::text[])
+              and exists (
+                  select 1
+                  from impact_mirror.export_account ea
+                  join impact_mirror.account a
+                      on a.name = ea.account and a.paused_since is null and a.ordering_paused_since is null
+                  join impact_mirror.export e on e.name = ea.export and e.ordering_paused_since is null
+                  where ea.export = j.export and ea.account = j.account and ea.paused_since is null
+                    and ea.account = any((select $2::text[])::text[])
+                    and ea.export = any((select $3::text[])::text[])
+                  offset 0)
+            order by j.run_at
+            limit 1
         )
         select extract(epoch from least(u.due_at, p.due_at) - now())::float8 as in_all,
                extract(epoch from u.due_at - now())::float8 as ordered
-        from under_way u, planned p
+        from under_way u left join planned p on true
         "#,
         &states,
         &worker.accounts,

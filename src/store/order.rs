@@ -111,12 +111,16 @@ pub async fn call_off_what_was_asked_for(conn: &mut PgConnection, holder: &str) 
             set state = 'cancelled', finished_at = now(), error_kind = null, error_message = null
             where id in (
                 select j.id
-                from impact_mirror.manual_request m
-                join impact_mirror.job j
-                    on j.export = m.export and j.account = m.account and j.program = m.program
-                   and j.from_day <= m.to_day and j.to_day >= m.from_day
-                where j.state = 'planned' and j.reason <> 'manual' and j.replays = 0 and j.resubmits = 0
-                  and j.created_at < m.requested_at
+                from impact_mirror.job j
+                where j.id in (
+                    -- What is planned is few beside all jobs that there were of the days.
+                    select p.id
+                    from (select * from impact_mirror.job
+                          where state = 'planned' and reason <> 'manual' and replays = 0 and resubmits = 0
+                          offset 0) p
+                    join impact_mirror.manual_request m
+                        on m.export = p.export and m.account = p.account and m.program = p.program
+                       and p.from_day <= m.to_day and p.to_day >= m.from_day and p.created_at < m.requested_at)
                 for no key update of j skip locked)
               and state = 'planned'
             returning id

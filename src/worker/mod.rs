@@ -228,12 +228,12 @@ struct Claimed {
 
 /// Claims an order whose end is unknown. There hardly ever is one, so that it is looked for once a moment.
 async fn recover(context: &Context, conn: &mut PgConnection) -> Result<Option<Job>, store::Error> {
-    if context.worker.turns.none_was_lost() {
+    if context.worker.turns.none_was_lost.is_fresh() {
         return Ok(None);
     }
     let lost = store::job::claim(conn, Step::Recover, &context.worker).await?;
     if lost.is_none() {
-        context.worker.turns.find_none_lost();
+        context.worker.turns.none_was_lost.renew();
     }
     Ok(lost)
 }

@@ -45,8 +45,10 @@ impl Feeding {
     }
 
     pub(super) fn read(&self, sources: &[&str], kind: ColumnKind) -> String {
-        self.column(sources)
-            .map_or_else(|| format!("null::{kind}"), |(name, from)| read(&format!("t.{}", identifier(name)), from, kind))
+        self.column(sources).map_or_else(
+            || format!("null::{kind}"),
+            |(name, from)| read(&format!("t.{}", identifier(name)), from, kind),
+        )
     }
 
     /// What tells Postgres how many groups the views add actions up to; it would guess far too many, and sort them on disk.

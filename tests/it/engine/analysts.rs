@@ -308,7 +308,8 @@ async fn views_live_through_wider_columns_with_their_grants_and_what_people_buil
                        group by account, day order by 1";
         let before = world.query(figures).await;
         assert!(before.len() > 3, "{before:?}");
-        let groups = "select string_agg(stxname::text, ' ') from pg_statistic_ext where stxrelid = 'impact.actions'::regclass";
+        let groups =
+            "select string_agg(stxname::text, ' ') from pg_statistic_ext where stxrelid = 'impact.actions'::regclass";
         assert_eq!(world.value(groups).await, "actions_groups");
 
         let types = "[exports.actions.types]\nPayout = \"text\"\nSale_Amount = \"text\"\nMP_Id = \"text\"\n";
