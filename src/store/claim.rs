@@ -25,10 +25,8 @@ const MAX_UNDER_WAY: i64 = 5;
 /// our hands, when nobody else can take what it stands on. The accounts whose turn is next are kept for the claims that follow.
 /// While somebody else has an account's ledger, other accounts come first.
 pub async fn order(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>) -> Result<Option<Job>, Error> {
-    while let Some(account) = worker.turns.next() {
-        if let Tried::Claimed(job) = claim_of(conn, &account, Wait::No, worker, now).await? {
-            return Ok(Some(*job));
-        }
+    if let Some(job) = kept(conn, worker, now).await? {
+        return Ok(Some(job));
     }
     if !worker.turns.clock_looked_at.is_fresh() {
         quota::redate_all(conn, &worker.accounts, now).await?;
@@ -62,6 +60,16 @@ pub async fn order(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>)
     }
 }
 
+/// The same of the accounts whose turn it is as far as that is kept; none where nothing is.
+pub async fn kept(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>) -> Result<Option<Job>, Error> {
+    while let Some(account) = worker.turns.next() {
+        if let Tried::Claimed(job) = claim_of(conn, &account, Wait::No, worker, now).await? {
+            return Ok(Some(*job));
+        }
+    }
+    Ok(None)
+}
+
 /// Accounts looked for at once.
 const TURNS: i64 = 50;
 /// How long it holds that it is an account's turn. What is more wanted by then waits for as long.
@@ -74,6 +82,8 @@ pub struct Turns {
     next: Arc<Mutex<VecDeque<(Instant, AccountName)>>>,
     /// Orders whose end is unknown were looked for, and there was none.
     pub none_was_lost: Moment,
+    /// One at a time searches for whose turn it is. When the last search began that found nothing.
+    pub searching: Arc<tokio::sync::Mutex<Option<Instant>>>,
     /// Charges that a clock that was set back left in the future were looked for. Whoever charges a call looks anyway.
     clock_looked_at: Moment,
 }

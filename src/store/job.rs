@@ -345,12 +345,12 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
                 from impact_mirror.job j
                 where j.finished_at is null and j.state = s.state
                 offset 0) j
-            where exists (
+            where (j.account in (select unnest((select $2::text[])))) is true -- which Postgres hashes
+              and exists (
                 select 1
                 from impact_mirror.export_account ea
                 join impact_mirror.account a on a.name = ea.account and a.paused_since is null
                 where ea.export = j.export and ea.account = j.account and ea.paused_since is null
-                  and ea.account = any((select $2::text[])::text[])
                   and ea.export = any(case when s.state in ('submitting', 'waiting') then (select $4::text[]) else (select $3::text[]) end)
                 offset 0)
         ), planned as (

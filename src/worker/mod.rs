@@ -21,7 +21,7 @@ mod trace;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
@@ -238,13 +238,29 @@ async fn recover(context: &Context, conn: &mut PgConnection) -> Result<Option<Jo
     Ok(lost)
 }
 
-/// Claims a planned job. Where orders wait for nothing but impact.com's clock, that is read first.
+/// Claims a planned job. One worker at a time searches, and those who wait for that take what it found, or nothing where it found
+/// nothing after they had begun to wait. Where orders wait for nothing but impact.com's clock, that is read first.
 async fn claim_planned(context: &Context, conn: &mut PgConnection) -> Result<Claimed, store::Error> {
+    let since = Since::now();
+    let now = store::coverage::database_now(conn).await?;
+    if let Some(job) = store::claim::kept(conn, &context.worker, now).await? {
+        return Ok(Claimed { jobs: vec![job], since });
+    }
+    let asked_at = Instant::now();
     let mut has_read = false;
     loop {
+        let mut in_vain = context.worker.turns.searching.lock().await;
         let since = Since::now();
+        if !has_read && in_vain.is_some_and(|began| began > asked_at) {
+            return Ok(Claimed { jobs: Vec::new(), since });
+        }
+        let began = Instant::now();
         let now = store::coverage::database_now(conn).await?;
         let job = store::claim::order(conn, &context.worker, now).await?;
+        if job.is_none() {
+            *in_vain = Some(began);
+        }
+        drop(in_vain);
         if job.is_some() || has_read {
             return Ok(Claimed { jobs: job.into_iter().collect(), since });
         }
