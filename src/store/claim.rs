@@ -165,7 +165,7 @@ async fn claim_of(
 }
 
 /// Those of our accounts that have planned jobs, from one to the next along the index `job_planned`: what has none costs nothing.
-async fn with_planned(conn: &mut PgConnection, worker: &Worker) -> Result<Vec<String>, Error> {
+pub(super) async fn with_planned(conn: &mut PgConnection, worker: &Worker) -> Result<Vec<String>, Error> {
     sqlx::query_scalar!(
         r#"
         with recursive planned as (

@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::job::Worker;
 use super::quota::{self, Charge, Charged, Purpose};
-use super::{Error, failed};
+use super::{Error, claim, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, Reason};
 use crate::failpoint;
@@ -143,6 +143,10 @@ pub async fn held_by_remote_clock(
     worker: &Worker,
     now: DateTime<Utc>,
 ) -> Result<Vec<AccountName>, Error> {
+    let accounts = claim::with_planned(conn, worker).await?;
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
     sqlx::query_scalar!(
         r#"
         select a.name as "name: AccountName"
@@ -164,7 +168,7 @@ pub async fn held_by_remote_clock(
                 and j.account = b.account and (j.bucket = b.bucket or (j.replay_of is not null and b.bucket = 'requests')))
         group by a.name
         "#,
-        &worker.accounts,
+        &accounts,
         &worker.exports,
         now,
     )
