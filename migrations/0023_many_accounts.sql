@@ -4,7 +4,8 @@
 -- An older version beside this one asks the same as before, and is as slow as it was.
 
 drop index impact_mirror.job_planned_due;
-create index job_planned_due on impact_mirror.job (run_at) where state = 'planned';
+-- No other question may come by it: while Postgres believes that nothing is planned, one index looks as good to it as another.
+create index job_planned_due on impact_mirror.job (run_at) where state = 'planned' and run_at is not null;
 
 drop index impact_mirror.job_under_way;
 create index job_under_way on impact_mirror.job (account, state)

@@ -357,6 +357,7 @@ pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Wor
             select j.run_at as due_at
             from impact_mirror.job j
             where j.state = 'planned'
+              and j.run_at is not null -- the index's
               and 'planned' = any((select $1::text[])::text[])
               and exists (
                   select 1

@@ -164,7 +164,7 @@ pub async fn held_by_remote_clock(
               join impact_mirror.export_account ea
                   on ea.export = j.export and ea.account = j.account and ea.paused_since is null
               join impact_mirror.export e on e.name = j.export and e.ordering_paused_since is null
-              where j.state = 'planned' and j.run_at <= now() and j.export = any($2)
+              where j.state = 'planned' and (j.run_at <= now()) is true and j.export = any($2)
                 and j.account = b.account and (j.bucket = b.bucket or (j.replay_of is not null and b.bucket = 'requests')))
         group by a.name
         "#,
