@@ -3,10 +3,10 @@
 --
 -- An older version beside this one asks the same as before, and is as slow as it was.
 
-drop index impact_mirror.job_planned_due;
 -- No other question may come by it: while Postgres believes that nothing is planned, one index looks as good to it as another.
-create index job_planned_due on impact_mirror.job (run_at) where state = 'planned' and run_at is not null;
-
-drop index impact_mirror.job_under_way;
-create index job_under_way on impact_mirror.job (account, state)
+create index job_planned_next on impact_mirror.job (run_at) where state = 'planned' and run_at is not null;
+create index job_open on impact_mirror.job (account, state)
     where finished_at is null and state in ('submitting', 'waiting', 'ready', 'loading');
+
+-- Last, for these keep everybody away.
+drop index impact_mirror.job_planned_due, impact_mirror.job_under_way;

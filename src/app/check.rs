@@ -5,7 +5,6 @@ use crate::config::{Account, Export, Programs, Settings};
 use crate::error_chain::Chain;
 use crate::export::{Program, Source};
 use crate::impact;
-use crate::retry::ErrorKind;
 use crate::store;
 
 use super::payer::{Payer, Unanswered};
@@ -282,24 +281,16 @@ fn unanswered(what: &str, account: &str, error: &Unanswered) -> Line {
         Unanswered::Spent => {
             Line::warning(what, "not looked at: the hourly requests are spent", "try again in an hour")
         }
+        Unanswered::Uncharged(error) => Line::warning(
+            what,
+            format!("not looked at: {}", Chain(error)),
+            super::mend::of_database(error).unwrap_or_else(|| "try again".to_owned()),
+        ),
         Unanswered::Failed(error) => refused(what, account, error),
     }
 }
 
 fn refused(what: &str, account: &str, error: &impact::Error) -> Line {
-    let mend = match error.kind() {
-        ErrorKind::Credentials => {
-            format!("check accounts.{account}.account_sid and auth_token in impact.com's settings")
-        }
-        ErrorKind::Forbidden => "give the token the scopes Reports, Clicks, Jobs and account information".to_owned(),
-        ErrorKind::Transient | ErrorKind::Throttled => "try again later; see status.impact.com".to_owned(),
-        ErrorKind::Remote
-        | ErrorKind::Expired
-        | ErrorKind::Permanent
-        | ErrorKind::BadFile
-        | ErrorKind::Database
-        | ErrorKind::NoRoom
-        | ErrorKind::Internal => format!("check accounts.{account}.persona and base_url"),
-    };
+    let mend = super::mend::of_call(error, Some(account));
     Line::bad(what, Chain(error).to_string(), mend)
 }

@@ -75,7 +75,7 @@ impl Database {
                 Err(error) => error,
             };
             attempts += 1;
-            let is_unreachable = matches!(error, store::Error::Connect(_));
+            let is_unreachable = matches!(error, store::Error::Connect(_)) && !error.is_refusal();
             let longest_pause = if is_unreachable { Duration::from_secs(15) } else { Duration::from_secs(2) };
             let pause = backoff(attempts, Duration::from_millis(500), longest_pause, 1.0);
             let is_over = match &patience {
@@ -88,10 +88,10 @@ impl Database {
                 if let Some(embedded) = embedded {
                     embedded.stop().await?;
                 }
-                return Err(error).context("the database cannot be used; see database.url");
+                return Err(error).context("the database cannot be used");
             }
             if is_unreachable {
-                tracing::warn!(error = %Chain(&error), attempts, "the database does not answer; waiting for it");
+                tracing::warn!(error = %Chain(&error), attempts, "the database does not answer; waiting for it, and trying again by itself");
             } else {
                 tracing::info!(error = %Chain(&error), attempts, "a migration waits for somebody who uses its tables");
             }

@@ -58,7 +58,7 @@ async fn try_probe_paused(context: &Context, only_due: OnlyDue) -> Result<(), st
             }
             Err(error) => {
                 store::account::probe_later(&mut conn, &one.account).await?;
-                tracing::error!(account = %one.account, error = %Chain(&error), "account stays paused");
+                tracing::error!(account = %one.account, error = %Chain(&error), "account stays paused: its credential is refused; it is tried again in 6 hours");
             }
         }
     }
@@ -78,7 +78,7 @@ pub(super) async fn discover_programs(context: &Context) -> bool {
             Ok(()) => {}
             Err(error) => {
                 all = false;
-                tracing::warn!(account = %account.name, error = %format!("{error:#}"), "cannot list the programs; going on with those known");
+                tracing::warn!(account = %account.name, error = %format!("{error:#}"), "cannot list the programs; going on with those known, and trying again by itself; `impact-mirror check` says more");
             }
         }
     }
@@ -105,7 +105,7 @@ async fn discover(context: &Context, account: &Account) -> anyhow::Result<()> {
             if error.kind() == ErrorKind::Credentials {
                 let message = Chain(&error).to_string();
                 store::account::pause(&mut conn, &account.name, error.kind(), &message).await?;
-                tracing::error!(account = %account.name, error = message, "account paused: its credential is refused");
+                tracing::error!(account = %account.name, error = message, "account paused: its credential is refused; give it a valid one and reload the configuration; it is tried again every 6 hours");
             }
             return Err(error.into());
         }

@@ -7,6 +7,7 @@ mod engine;
 pub mod explain;
 mod housekeeping;
 pub mod init;
+pub mod mend;
 mod parts;
 pub mod payer;
 mod reconfigure;

@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::error_chain::Chain;
 use crate::export::ReportHandle;
 use crate::impact::{self, Answer, Client, Company, Limits, ProgramInfo, ReportInfo, ReportMetaData};
+use crate::store;
 use crate::store::heard::Paid;
 use crate::store::quota::{ChargeId, Charged};
 use crate::worker::ledger::{Caller, Series};
@@ -46,6 +47,9 @@ pub enum Unanswered {
     /// It was not made.
     #[error("the hourly requests of the account are spent; try again in an hour")]
     Spent,
+    /// It could not be charged, so that it was not made.
+    #[error("the call cannot be charged")]
+    Uncharged(#[from] store::Error),
     /// It was made, and refused or lost.
     #[error(transparent)]
     Failed(#[from] impact::Error),
@@ -103,10 +107,7 @@ impl<'a> Payer<'a> {
         match caller.pay(call).await {
             Ok(Charged::Yes(charge)) => Ok(Some(charge)),
             Ok(Charged::No { .. }) => Err(Unanswered::Spent),
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), call, "cannot charge a call, so it is not made");
-                Err(Unanswered::Spent)
-            }
+            Err(error) => Err(Unanswered::Uncharged(error)),
         }
     }
 

@@ -206,6 +206,9 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => {
             eprintln!("impact-mirror: {}", Chain(error.as_ref()));
+            if let Some(next) = app::mend::of(error.as_ref()) {
+                eprintln!("  next: {next}");
+            }
             exit_of(&error)
         }
     };

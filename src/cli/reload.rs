@@ -99,7 +99,12 @@ fn print(request: &ReloadRequest, report: &ReloadReport) {
             feed.program,
             loads.join(", ")
         );
-        say!("  `impact-mirror refresh {}` reads them anew from impact.com", request.export);
+        say!(
+            "  `impact-mirror refresh {} --from {} --to {}` reads them anew from impact.com",
+            request.export,
+            request.days.from(),
+            request.days.to()
+        );
     }
     for (feed, days) in &report.outdated {
         let (Some(first), Some(last)) = (days.first(), days.last()) else { continue };

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::figures::{ago, moment, thousands};
 use crate::job::JobState;
 use crate::job::why::{Why, why};
-use crate::store::account::Paused;
+use crate::store::account::{Paused, PausedExport};
 use crate::store::by_hand::PausedByHand;
 use crate::store::room::{self, NoRoom};
 use crate::store::status::{self, Freshness, JobFilter, JobLine, Quota};
@@ -114,6 +114,7 @@ struct Seen {
     accounts: Vec<String>,
     quota: Vec<Quota>,
     paused: Vec<Paused>,
+    forbidden: Vec<PausedExport>,
     by_hand: Vec<PausedByHand>,
     in_flight: Vec<JobLine>,
     failed: Vec<JobLine>,
@@ -140,6 +141,8 @@ impl Seen {
         failed.retain(|one| is_meant(&one.export));
         let mut warnings = warning::current(conn).await?;
         warnings.retain(|one| is_meant(&one.export));
+        let mut forbidden = store::account::paused_exports(conn).await?;
+        forbidden.retain(|one| is_meant(one.export.as_str()));
         let mut reasons = Vec::new();
         for one in freshness.iter().filter(|one| one.is_stale || only.is_some()) {
             reasons.extend(held(conn, &one.export, now).await?);
@@ -149,6 +152,7 @@ impl Seen {
             accounts: status::accounts(conn).await?,
             quota: status::quota(conn).await?,
             paused: store::account::paused(conn).await?,
+            forbidden,
             by_hand: store::by_hand::paused(conn).await?,
             in_flight: status::jobs(conn, &in_flight).await?,
             failed,
@@ -185,7 +189,18 @@ impl Seen {
         }
         for one in &self.paused {
             let what = format!("account {} is paused since {}: {}", one.account, moment(one.since), one.reason);
-            wrong(&what, &format!("mend the credential, then: impact-mirror accounts resume {}", one.account));
+            wrong(
+                &what,
+                &format!(
+                    "mend the credential, reload the daemon's configuration, then: impact-mirror accounts resume {}",
+                    one.account
+                ),
+            );
+        }
+        for one in &self.forbidden {
+            let (export, account) = (&one.export, &one.account);
+            let what = format!("impact.com forbids {export} on {account} since {}: {}", moment(one.since), one.reason);
+            wrong(&what, &format!("give the token the scope, then: impact-mirror accounts resume {account}"));
         }
         for one in &self.by_hand {
             let what = format!(

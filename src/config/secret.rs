@@ -41,7 +41,7 @@ pub(super) fn read(found: Found, environment: &Environment) -> Option<SecretStri
         0 => environment
             .get(&name)
             .map(|text| (text.to_owned(), format!("the variable {name}")))
-            .ok_or_else(|| format!("names the variable {name}, which is not set or empty")),
+            .ok_or_else(|| format!("names the variable {name}, which is not set or empty; export it, or name a file as {{ file = \"/path\" }}")),
         1 => from_file(Path::new(&name)),
         _ => credential(environment, &name).and_then(|path| from_file(&path)),
     };

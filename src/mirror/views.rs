@@ -64,8 +64,8 @@ async fn begin<'c>(conn: &'c mut PgConnection, place: &Place) -> Result<sqlx::Tr
     Ok(tx)
 }
 
-/// What takes the columns of a table out of our views, so that they can get other types; nothing where no view has them. To be
-/// sent before the table is locked: whoever reads a view locks that first.
+/// What takes the columns of a table out of our views and statistics, so that they can get other types; nothing where none has them. To
+/// be sent before the table is locked: whoever reads a view locks that first.
 pub(super) async fn release(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<Option<String>, Error> {
     let names = ON_TABLES.map(|view| view.name.to_owned());
     let readers = sqlx::query_scalar!(
@@ -84,11 +84,15 @@ pub(super) async fn release(conn: &mut PgConnection, table: &Table, place: &Plac
         table.name(),
         MARK,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await
     .map_err(place.database("look for views of the table"))?;
     let views = ON_TABLES.iter().filter(|view| readers.iter().any(|reader| reader == view.name));
-    let releases: Vec<String> = views.map(|view| text::replace_by_nothing(table.schema(), view)).collect();
+    let mut releases: Vec<String> = views.map(|view| text::replace_by_nothing(table.schema(), view)).collect();
+    let statistics = statistics(conn, table, place).await?;
+    if !statistics.is_empty() {
+        releases.push(table.drop_statistics(&statistics));
+    }
     Ok((!releases.is_empty()).then(|| releases.join("; ")))
 }
 
@@ -282,44 +286,101 @@ impl Wanted {
 /// Makes what finds a month of actions, an index, for which writers of the table wait once, and what tells Postgres how many groups
 /// the views have: without it, it sorts on disk what fits into memory.
 async fn help_planning(conn: &mut PgConnection, feeding: &Feeding, actions: &[Feeding]) -> Result<Vec<String>, Error> {
-    let place = Place::without_file(&ExportName::new(feeding.table.name()));
-    let index = super::layout::index_name(feeding.table.name(), "month");
-    let statistics = super::layout::index_name(feeding.table.name(), "groups");
-    let stands = sqlx::query!(
+    let table = &feeding.table;
+    let place = Place::without_file(&ExportName::new(table.name()));
+    let index = super::layout::index_name(table.name(), "month");
+    let stands = sqlx::query_scalar!(
         r#"
-        select exists (select 1 from pg_class c where c.relnamespace = n.oid and c.relname = $2) as "index!",
-               exists (select 1 from pg_statistic_ext s where s.stxnamespace = n.oid and s.stxname = $3) as "statistics!"
-        from pg_namespace n
-        where n.nspname = $1
+        select exists (
+            select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = $1 and c.relname = $2) as "stands!"
         "#,
-        feeding.table.schema(),
+        table.schema(),
         index,
-        statistics,
     )
     .fetch_one(&mut *conn)
     .await
     .map_err(place.database("look for an index"))?;
     let mut said = Vec::new();
-    for (stands, what, name, statement) in [
-        (stands.index, "index", &index, feeding.table.create_month_index(&index)),
-        (stands.statistics, "statistics", &statistics, feeding.create_statistics(&statistics, actions)),
-    ] {
-        if stands {
-            continue;
+    if !stands {
+        said.extend(help(conn, "index", &index, table.create_month_index(&index), &place).await?);
+    }
+    let groups = feeding.groups(actions);
+    let wanted = super::layout::index_name(
+        table.name(),
+        &format!("{GROUPS}{:08x}", xxhash_rust::xxh3::xxh3_64(groups.as_bytes()) >> 32),
+    );
+    let standing = statistics(conn, table, &place).await?;
+    if standing.contains(&wanted) || !may_have_statistics(conn, table, &place).await? {
+        return Ok(said);
+    }
+    let mut statement = table.create_statistics(&wanted, &groups);
+    if !standing.is_empty() {
+        statement = format!("{}; {statement}", table.drop_statistics(&standing));
+    }
+    said.extend(help(conn, "statistics", &wanted, statement, &place).await?);
+    Ok(said)
+}
+
+async fn help(
+    conn: &mut PgConnection,
+    what: &str,
+    name: &str,
+    statement: String,
+    place: &Place,
+) -> Result<Option<String>, Error> {
+    let mut tx = begin(conn, place).await?;
+    match run(&mut tx, statement, place).await {
+        Ok(()) => {
+            tx.commit().await.map_err(place.database("commit what helps queries"))?;
+            Ok(Some(format!("made {what} {name}")))
         }
-        let mut tx = begin(conn, &place).await?;
-        match run(&mut tx, statement, &place).await {
-            Ok(()) => {
-                tx.commit().await.map_err(place.database("commit what helps queries"))?;
-                said.push(format!("made {what} {name}"));
-            }
-            Err(error) => {
-                tx.rollback().await.map_err(place.database("leave the table as it is"))?;
-                tracing::warn!(error = %Chain(&error), "{what} {name} cannot be made now; a later round does it");
-            }
+        Err(error) => {
+            tx.rollback().await.map_err(place.database("leave the table as it is"))?;
+            tracing::warn!(error = %Chain(&error), "{what} {name} cannot be made now; a later round does it");
+            Ok(None)
         }
     }
-    Ok(said)
+}
+
+/// How the names of our statistics go on behind the table's, before a hash of what they are on.
+pub(super) const GROUPS: &str = "groups_";
+
+/// Our statistics of a table.
+async fn statistics(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar!(
+        r#"
+        select s.stxname::text as "name!"
+        from pg_statistic_ext s
+        join pg_class c on c.oid = s.stxrelid
+        join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1 and c.relname = $2 and s.stxnamespace = n.oid and s.stxname ~ ('_' || $3 || '[0-9a-f]{8}$')
+        "#,
+        table.schema(),
+        table.name(),
+        GROUPS,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(place.database("look for statistics of the table"))
+}
+
+/// Not of a table by month, which nobody analyzes anew, nor of one that Citus has distributed, which takes none on expressions.
+async fn may_have_statistics(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<bool, Error> {
+    let is_plain = sqlx::query_scalar!(
+        r#"
+        select exists (
+            select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = $1 and c.relname = $2 and c.relkind = 'r')
+            and not exists (select 1 from pg_extension where extname = 'citus') as "is_plain!"
+        "#,
+        table.schema(),
+        table.name(),
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(place.database("look at the table"))?;
+    Ok(is_plain)
 }
 
 async fn run(conn: &mut PgConnection, statement: String, place: &Place) -> Result<(), Error> {

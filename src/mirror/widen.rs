@@ -50,6 +50,10 @@ pub(super) async fn is_possible(
                   select 1 from pg_rewrite r join pg_class v on v.oid = r.ev_class
                   where d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
                     and strpos(obj_description(v.oid, 'pg_class'), $4) > 0)
+              and not exists (
+                  select 1 from pg_statistic_ext s
+                  where d.classid = 'pg_statistic_ext'::regclass and s.oid = d.objid
+                    and s.stxname ~ ('_' || $5 || '[0-9a-f]{8}$'))
               and (n.nspname = $1 and c.relname = $2
                    or exists (
                        select 1 from pg_inherits i
@@ -62,6 +66,7 @@ pub(super) async fn is_possible(
         load.table.name(),
         &columns,
         views::MARK,
+        views::GROUPS,
     )
     .fetch_one(conn)
     .await

@@ -65,6 +65,8 @@ pub struct Pass {
     pub waiting: Waiting,
     /// When planning again can change something by itself.
     pub wake_at: Option<DateTime<Utc>>,
+    /// How long it took, the wait for another replica's left out.
+    pub took: Duration,
 }
 
 /// What waits, added up: there may be many.
@@ -191,6 +193,7 @@ impl Planner {
         let mut conn = self.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
         store::coverage::lock_planning(&mut tx).await?;
+        let began = Instant::now();
         store::coverage::drop_answered(&mut tx).await?;
         store::window_limit::end_trials(&mut tx).await?;
         store::order::call_off_what_was_asked_for(&mut tx, &self.holder).await?;
@@ -214,6 +217,7 @@ impl Planner {
             store::job::insert_planned(&mut tx, &calls, &self.holder).await?;
         }
         tx.commit().await.map_err(store::failed("commit a plan"))?;
+        pass.took = began.elapsed();
         let (planned, waiting) = (pass.planned, pass.waiting.for_quota + pass.waiting.paused);
         if planned > 0 {
             failpoint::reach("plan-committed");
@@ -228,9 +232,8 @@ impl Planner {
         let beat = self.pulse.begin("planner");
         loop {
             beat.round(PASS);
-            let began = Instant::now();
             let passed = self.pass().await;
-            let rest = (began.elapsed() * REST).clamp(SETTLE, LONGEST_REST);
+            let rest = passed.as_ref().map_or(SETTLE, |pass| (pass.took * REST).clamp(SETTLE, LONGEST_REST));
             store::tell(&beat, &passed);
             let pause = match passed {
                 Ok(pass) => pass

@@ -125,7 +125,9 @@ async fn carry_out(conn: &mut PgConnection, actor: &str, action: &Action) -> Res
         Action::ResumeExport(export) => said(
             resume_export(conn, export).await?,
             format!("Export {export} goes on."),
-            format!("Export {export} was not paused."),
+            format!(
+                "Export {export} was not paused by hand; what impact.com forbids goes on with `impact-mirror accounts resume ACCOUNT`."
+            ),
         ),
         Action::PauseAccount(account) => said(
             pause_account(conn, account, actor).await?,

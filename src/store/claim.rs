@@ -53,8 +53,9 @@ pub async fn order(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>)
                 worker.turns.keep(turns.filter(|other| *other != account));
                 return Ok(Some(*job));
             }
-            Tried::Busy => busy.push(account.as_str().to_owned()),
-            Tried::Nothing => {} // another replica has taken the last one
+            Tried::Busy if wait == Wait::No => busy.push(account.as_str().to_owned()),
+            // Its holder takes long, and the others of us wait for this search; or another replica has taken the last one.
+            Tried::Busy | Tried::Nothing => {}
         }
         accounts.retain(|one| one != account.as_str());
     }
@@ -143,13 +144,13 @@ async fn claim_of(
     now: DateTime<Utc>,
 ) -> Result<Tried, Error> {
     let mut tx = conn.begin().await.map_err(failed("begin"))?;
-    match wait {
-        Wait::Yes => quota::lock(&mut tx, account).await?,
-        Wait::No if quota::try_lock(&mut tx, account).await? => {}
-        Wait::No => {
-            tx.rollback().await.map_err(failed("give a claim up"))?;
-            return Ok(Tried::Busy);
-        }
+    let is_ours = match wait {
+        Wait::Yes => quota::lock_soon(&mut tx, account).await?,
+        Wait::No => quota::try_lock(&mut tx, account).await?,
+    };
+    if !is_ours {
+        tx.rollback().await.map_err(failed("give a claim up"))?;
+        return Ok(Tried::Busy);
     }
     let accounts = [account.as_str().to_owned()];
     if let Some(found) = find(&mut tx, &accounts, worker, 1, now).await?.first()
@@ -199,7 +200,7 @@ struct Found {
 
 /// The most wanted planned jobs of some accounts: of each account, bucket and way of ordering one at most.
 ///
-/// What is ordered of an account is counted along the index `job_under_way`, so that results that wait to be loaded cost nothing, and
+/// What is ordered of an account is counted along the index `job_open`, so that results that wait to be loaded cost nothing, and
 /// values come by sub-selects, as in `job::claim`.
 async fn find(
     conn: &mut PgConnection,

@@ -148,6 +148,13 @@ impl Error {
         matches!(code.as_deref(), Some(LOCK_NOT_AVAILABLE | DEADLOCK_DETECTED))
     }
 
+    /// Whether the server answers and will go on refusing us: it does not know the user or password (class 28), or the database (3D000).
+    pub fn is_refusal(&self) -> bool {
+        let Self::Connect(source) = self else { return false };
+        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code.starts_with("28") || code == "3D000")
+    }
+
     /// Whether the work was taken from us, which is nobody's fault.
     pub fn is_lease_lost(&self) -> bool {
         matches!(self, Self::LeaseLost { .. })

@@ -152,6 +152,28 @@ pub(super) async fn try_lock(conn: &mut PgConnection, account: &AccountName) -> 
     Ok(locked.is_some())
 }
 
+/// The same where it is to be had within a second. Where it is not, the transaction has failed.
+pub(super) async fn lock_soon(conn: &mut PgConnection, account: &AccountName) -> Result<bool, Error> {
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    sqlx::query!("set local lock_timeout = '1s'")
+        .execute(&mut *conn)
+        .await
+        .map_err(failed("lock an account's ledger"))?;
+    match lock(conn, account).await {
+        Ok(()) => {
+            let waits = sqlx::query!("set local lock_timeout to default").execute(conn).await;
+            waits.map_err(failed("lock an account's ledger"))?;
+            Ok(true)
+        }
+        Err(Error::Statement { source: sqlx::Error::Database(error), .. })
+            if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The same for all accounts, for who goes on to write several.
 pub(super) async fn lock_all(conn: &mut PgConnection) -> Result<(), Error> {
     sqlx::query!("select name from impact_mirror.account order by name for no key update")

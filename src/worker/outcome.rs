@@ -138,13 +138,13 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
         }
         AfterError::PauseAccount => {
             if store::account::pause(&mut tx, &job.account, kind, &message).await? {
-                tracing::error!(error = message, account = %job.account, "account paused: its credential is refused");
+                tracing::error!(error = message, account = %job.account, "account paused: its credential is refused; give it a valid one and reload the configuration; it is tried again every 6 hours");
             }
             put_off(&mut tx, job, TryAgain { run_at: now, kind, message }, is_unknown, holder).await?;
         }
         AfterError::PauseExport => {
             if store::account::pause_export(&mut tx, &job.export, &job.account, &message).await? {
-                tracing::error!(error = message, export = %job.export, account = %job.account, "export paused: impact.com forbids it");
+                tracing::error!(error = message, export = %job.export, account = %job.account, "export paused: impact.com forbids it; give the token the scope, then `impact-mirror accounts resume {}`; it is tried again every 6 hours", job.account);
             }
             put_off(&mut tx, job, TryAgain { run_at: now, kind, message }, is_unknown, holder).await?;
         }

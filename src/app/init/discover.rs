@@ -93,7 +93,9 @@ async fn greet(wishes: &Wishes) -> Result<(Account, Client, Company), Error> {
         let refusal = match Payer::new(&client, &account.name, None).company().await {
             Ok(company) => return Ok((account, client, company)),
             Err(Unanswered::Failed(refusal)) => refusal,
-            Err(source @ Unanswered::Spent) => return Err(Error::Failed { what: "the company", source }),
+            Err(source @ (Unanswered::Spent | Unanswered::Uncharged(_))) => {
+                return Err(Error::Failed { what: "the company", source });
+            }
         };
         match refusal.kind() {
             ErrorKind::Credentials | ErrorKind::Forbidden | ErrorKind::Permanent => last = Some(refusal),

@@ -51,8 +51,8 @@ impl Feeding {
         )
     }
 
-    /// What tells Postgres how many groups the views add actions up to; it would guess far too many, and sort them on disk.
-    pub fn create_statistics(&self, name: &str, actions: &[Self]) -> String {
+    /// What the views group actions by, as a list for `create statistics`.
+    pub fn groups(&self, actions: &[Self]) -> String {
         let Keys { program, partner } = keys(self.persona, actions);
         let text = |shown: &str| {
             let (name, from) = self.column(sources_of_action(shown))?;
@@ -66,12 +66,7 @@ impl Feeding {
             _ => text(program),
         };
         let keys: Vec<_> = [program, text(partner)].into_iter().flatten().map(|key| format!(", ({key})")).collect();
-        let (name, table) = (qualified(self.table.schema(), name), self.table.qualified());
-        let month = MONTH.replace("day", "_day");
-        format!(
-            "create statistics if not exists {name} (ndistinct) on _account{}, _day, ({month}) from {table}; analyze {table}",
-            keys.concat(),
-        )
+        format!("_account{}, _day, ({})", keys.concat(), MONTH.replace("day", "_day"))
     }
 
     /// The rows as `actions_current` shows them.
@@ -375,6 +370,18 @@ impl Feeding {
 }
 
 impl Table {
+    /// Tells Postgres how many groups there are; it would guess far too many, and sort them on disk.
+    pub fn create_statistics(&self, name: &str, groups: &str) -> String {
+        let (name, table) = (qualified(&self.schema, name), &self.qualified);
+        format!("create statistics if not exists {name} (ndistinct) on {groups} from {table}; analyze {table}")
+    }
+
+    /// Takes such away, so that columns can get other types.
+    pub fn drop_statistics(&self, names: &[String]) -> String {
+        let names: Vec<_> = names.iter().map(|name| qualified(&self.schema, name)).collect();
+        format!("drop statistics if exists {}", names.join(", "))
+    }
+
     /// The index by which months of actions are found.
     pub fn create_month_index(&self, name: &str) -> String {
         format!(

@@ -92,7 +92,7 @@ fn every_error_names_the_key_what_it_holds_and_what_is_allowed() {
         ),
         (
             base(token, "auth_token = { env = \"NOBODY_SET_IT\" }", ""),
-            "accounts.acme.auth_token.env names the variable NOBODY_SET_IT, which is not set or empty",
+            "accounts.acme.auth_token.env names the variable NOBODY_SET_IT, which is not set or empty; export it, or name a file as { file = \"/path\" }",
         ),
         (
             base(token, "auth_token = { file = \"/no/such/file\" }", ""),

@@ -86,6 +86,19 @@ async fn only_a_session_with_its_form_token_from_the_same_origin_acts() {
 }
 
 #[tokio::test]
+async fn after_ten_wrong_tokens_even_the_right_one_has_to_wait() {
+    let face = Face::new().await;
+    face.server.take_actions(SecretString::from(TOKEN));
+    for guess in 0..10 {
+        let answer = post(&face, "/login", &format!("token={guess}"), &[]).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{guess}");
+    }
+    let answer = post(&face, "/login", &format!("token={TOKEN}"), &[]).await;
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(answer.text().await.unwrap().contains("try again in a minute"));
+}
+
+#[tokio::test]
 async fn a_reload_ends_sessions_only_where_it_brings_another_token() {
     let face = Face::new().await;
     face.run(SMALL_STATE).await;

@@ -114,3 +114,22 @@ async fn a_column_with_an_index_is_widened_by_the_load() {
     let indexes = "select count(*)::text from pg_indexes where tablename = 'actions'";
     assert_eq!(mirror.query(indexes).await, ["3"]);
 }
+
+/// Postgres would read its expression anew, which fits the old type alone.
+#[tokio::test]
+async fn our_statistics_on_a_column_are_no_hindrance_to_another_type() {
+    const STATISTICS: &str = "select count(*)::text from pg_statistic_ext";
+    for widens in [Widens::Before, Widens::Within] {
+        let mut mirror = Mirror { widens, ..Mirror::keyed().await };
+        mirror.load("Id,Day,Program\n1,2026-05-01,\n").await;
+        let made = "create statistics impact.actions_groups_0123abcd (ndistinct) \
+                    on (coalesce(nullif(_program, ''), program)), _day from impact.actions";
+        mirror.query(made).await;
+        assert_eq!(mirror.query(STATISTICS).await, ["1"]);
+        let report = mirror.load("Id,Day,Program\n1,2026-05-01,77\n").await;
+        assert_eq!(mirror.rows("id program").await, ["1|77"]);
+        assert_eq!(mirror.query(STATISTICS).await, ["0"], "whoever keeps the views makes them again");
+        // Beside, the load itself has nothing to add to what was done before it.
+        assert_eq!(report.table_changes, ["changed column program from text to bigint"]);
+    }
+}

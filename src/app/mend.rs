@@ -1,0 +1,118 @@
+//! What a person does about an error whose words do not say it: one sentence for each kind of cause.
+
+use std::error::Error;
+use std::io;
+
+use crate::impact;
+use crate::retry::ErrorKind;
+use crate::store;
+
+/// The next step after an error that ended a command, by the causes in its chain; `None` where its own words have one.
+pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
+    causes.find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<impact::Error>() {
+            return Some(of_call(error, None));
+        }
+        if let Some(error) = cause.downcast_ref::<store::Error>() {
+            return of_database(error);
+        }
+        if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
+            return of_statement(error).map(str::to_owned);
+        }
+        of_system(cause.downcast_ref::<io::Error>()?)
+    })
+}
+
+/// After a call to impact.com that failed, for `account` where that is known.
+pub fn of_call(error: &impact::Error, account: Option<&str>) -> String {
+    let key = |name: &str| {
+        account.map_or_else(|| format!("the account's {name}"), |account| format!("accounts.{account}.{name}"))
+    };
+    match error {
+        impact::Error::NoConnection { .. } | impact::Error::Setup { .. } => {
+            format!("check the network, HTTPS_PROXY and {}, and try again", key("base_url"))
+        }
+        _ => match error.kind() {
+            ErrorKind::Credentials => format!("check {} and auth_token in impact.com's settings", key("account_sid")),
+            ErrorKind::Forbidden => {
+                "give the token the scopes Reports, Clicks, Jobs and account information in impact.com's settings"
+                    .to_owned()
+            }
+            ErrorKind::Throttled => "try again in an hour".to_owned(),
+            ErrorKind::Transient => "try again later; see status.impact.com".to_owned(),
+            ErrorKind::Remote
+            | ErrorKind::Expired
+            | ErrorKind::Permanent
+            | ErrorKind::BadFile
+            | ErrorKind::Database
+            | ErrorKind::NoRoom
+            | ErrorKind::Internal => format!("check {} and base_url", key("persona")),
+        },
+    }
+}
+
+/// After a failure of our Postgres.
+pub fn of_database(error: &store::Error) -> Option<String> {
+    let words = match error {
+        store::Error::Connect(source) => of_statement(source).unwrap_or(
+            "start the server that database.url names, or correct database.url; `impact-mirror check` tries it",
+        ),
+        store::Error::Statement { source, .. } | store::Error::MayNotMigrate { source, .. } => of_statement(source)?,
+        store::Error::Migrate(source) => of_statement(source.source()?.downcast_ref()?)?,
+        store::Error::BadUrl { .. }
+        | store::Error::NewerDatabase { .. }
+        | store::Error::OtherMigration { .. }
+        | store::Error::LeaseLost { .. }
+        | store::Error::Corrupt { .. } => return None,
+    };
+    Some(words.to_owned())
+}
+
+/// After what Postgres answered, by the class of its code.
+fn of_statement(error: &sqlx::Error) -> Option<&'static str> {
+    let code = error.as_database_error()?.code()?;
+    Some(match code.as_ref() {
+        "42501" => "give the user of database.url the rights of deploy/sql/roles.sql",
+        "3D000" => "make that database (`createdb`), or correct database.url",
+        "53100" => "free room on Postgres's disk; work goes on by itself then",
+        "53300" => "end other connections, or raise max_connections of Postgres",
+        code if code.starts_with("28") => "correct the user or password in database.url, or pg_hba.conf of Postgres",
+        _ => return None,
+    })
+}
+
+/// After what the system refused.
+fn of_system(error: &io::Error) -> Option<String> {
+    Some(match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "give this user the right to it, or run the command as the daemon's user".to_owned()
+        }
+        io::ErrorKind::AddrInUse => "name another address (--listen or http.listen), or end who has it".to_owned(),
+        io::ErrorKind::StorageFull => "free room on that disk, and try again".to_owned(),
+        io::ErrorKind::ConnectionRefused => "start the daemon (`impact-mirror run`), or correct http.listen".to_owned(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_deep_down_tells_the_next_step() {
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = Err::<(), _>(refused).context("cannot write impact-mirror.toml").unwrap_err();
+        assert!(of(error.as_ref()).unwrap().starts_with("give this user the right"));
+        let error = anyhow::anyhow!("--from 2026-05-02 lies after --to 2026-05-01; swap them");
+        assert_eq!(of(error.as_ref()), None);
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_told_from_one_that_refuses() {
+        let away = store::Error::Connect(sqlx::Error::Io(io::Error::from(io::ErrorKind::ConnectionRefused)));
+        assert!(of(&away).unwrap().starts_with("start the server that database.url names"));
+    }
+}
