@@ -112,7 +112,7 @@ install-files:
 deb: release ## the Debian package, in target/debian
 	deploy/debian/package $(BINARY)
 
-image: ## the container image, compiled in a container. IMAGE=impact-mirror:latest BASES=registry|local
+image: ## the container image, compiled in a container. IMAGE=impact-mirror:latest BASES=registry|local RUST_FROM=TOOLCHAIN
 	docker build -f deploy/docker/Dockerfile --target image -t $(IMAGE) --build-arg COMMIT=$$(git rev-parse --short=12 HEAD) \
 	    $(call base_args,--build-arg BUILD_BASE=$$(deploy/docker/bases build)) .
 
