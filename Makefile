@@ -113,12 +113,11 @@ deb: release ## the Debian package, in target/debian
 	deploy/debian/package $(BINARY)
 
 image: ## the container image, compiled in a container. IMAGE=impact-mirror:latest BASES=registry|local RUST_FROM=TOOLCHAIN
-	docker build -f deploy/docker/Dockerfile --target image -t $(IMAGE) --build-arg COMMIT=$$(git rev-parse --short=12 HEAD) \
+	docker build -f deploy/docker/Dockerfile -t $(IMAGE) --build-arg COMMIT=$$(git rev-parse --short=12 HEAD) \
 	    $(call base_args,--build-arg BUILD_BASE=$$(deploy/docker/bases build)) .
 
 image-prebuilt: ## the container image of a binary that is there. BINARY=target/release/impact-mirror BASES=registry|local
-	rm -rf target/image && install -d target/image/state && install -m 755 $(BINARY) target/image/impact-mirror
-	docker build -f deploy/docker/Dockerfile --target prebuilt -t $(IMAGE) $(call base_args) target/image
+	deploy/docker/prebuilt $(BINARY) $(IMAGE) $(call base_args)
 
 test-deploy: ## unit, package, image, manifests and compose file, with the tools that are here; says what it skipped. BINARY=…
 	tests/deploy/run $(BINARY)
