@@ -133,8 +133,20 @@ impl Server {
         url.into()
     }
 
+    /// The port of a container hangs up on one or the other while many connect at once.
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut tries = 1;
+        loop {
+            match PgConnection::connect(&self.admin_url).await {
+                Err(sqlx::Error::Io(_)) if tries < 5 => tries += 1,
+                ended => return ended,
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     async fn execute(&self, statement: &str) -> Result<(), sqlx::Error> {
-        let mut conn = PgConnection::connect(&self.admin_url).await?;
+        let mut conn = self.connect().await?;
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await?;
         conn.close().await
     }
@@ -157,7 +169,7 @@ impl Server {
 
     /// Drops what test runs that were killed have left on a server that outlives them.
     async fn drop_leftovers(&self) -> Result<(), sqlx::Error> {
-        let mut conn = PgConnection::connect(&self.admin_url).await?;
+        let mut conn = self.connect().await?;
         let names: Vec<String> = sqlx::query_scalar("select datname from pg_database where starts_with(datname, $1)")
             .bind(PREFIX)
             .fetch_all(&mut conn)
