@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use super::payer::Unanswered;
 use crate::impact;
 use crate::retry::ErrorKind;
 use crate::store;
@@ -11,6 +12,11 @@ use crate::store;
 pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
     let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
     causes.find_map(|cause| {
+        match cause.downcast_ref::<Unanswered>() {
+            Some(Unanswered::Failed(error)) => return Some(of_call(error, None)),
+            Some(Unanswered::Uncharged(error)) => return of_database(error),
+            Some(Unanswered::Spent) | None => {}
+        }
         if let Some(error) = cause.downcast_ref::<impact::Error>() {
             return Some(of_call(error, None));
         }
@@ -90,7 +96,6 @@ fn of_system(error: &io::Error) -> Option<String> {
         }
         io::ErrorKind::AddrInUse => "name another address (--listen or http.listen), or end who has it".to_owned(),
         io::ErrorKind::StorageFull => "free room on that disk, and try again".to_owned(),
-        io::ErrorKind::ConnectionRefused => "start the daemon (`impact-mirror run`), or correct http.listen".to_owned(),
         _ => return None,
     })
 }
@@ -108,6 +113,13 @@ mod tests {
         assert!(of(error.as_ref()).unwrap().starts_with("give this user the right"));
         let error = anyhow::anyhow!("--from 2026-05-02 lies after --to 2026-05-01; swap them");
         assert_eq!(of(error.as_ref()), None);
+    }
+
+    #[test]
+    fn a_call_that_was_refused_is_found_behind_what_carries_it() {
+        let call = impact::Error::Unpaid { call: impact::Call::Company };
+        let carried = anyhow::Error::from(Unanswered::from(call)).context("impact.com cannot be asked");
+        assert_eq!(of(carried.as_ref()).as_deref(), Some("try again in an hour"));
     }
 
     #[test]

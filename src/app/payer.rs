@@ -35,7 +35,7 @@ pub async fn ledger(settings: &Settings) -> Option<Database> {
     match opened.await {
         Ok(database) => Some(database),
         Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "the calls are not counted, for the database cannot be used");
+            tracing::warn!(error = %Chain(error.as_ref()), "the calls are not counted, for the database cannot be used");
             None
         }
     }
