@@ -85,6 +85,6 @@ pub struct Alert {
     pub subject: String,
     /// What is wrong, for people.
     pub summary: String,
-    /// The command that mends it, or tells more.
+    /// What mends it, or the command that tells more.
     pub mend: String,
 }

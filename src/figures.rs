@@ -1,4 +1,4 @@
-//! Numbers and times as people read them, on a terminal as on the page.
+//! Numbers, times and sentences as people read them, on a terminal as on the page.
 
 /// 12345 as `12,345`.
 pub fn thousands(n: i64) -> String {
@@ -31,6 +31,17 @@ pub fn ago(seconds: i64) -> String {
 /// A time without what nobody reads.
 pub fn moment(at: chrono::DateTime<chrono::Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// With a capital at its beginning.
+pub fn capitalized(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// With a capital and a full stop.
+pub fn sentence(words: &str) -> String {
+    capitalized(words) + "."
 }
 
 #[cfg(test)]

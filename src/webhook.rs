@@ -30,7 +30,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// It was answered with something other than 2xx.
-    #[error("the receiver of {section} answered {status}")]
+    #[error("the receiver of {section} answered {status}; {}", of_answer(*status))]
     Refused {
         /// Whose address it is.
         section: &'static str,
@@ -48,6 +48,18 @@ impl Error {
                 (400..500).contains(status) && !matches!(status, 401 | 403 | 404 | 408 | 425 | 429)
             }
         }
+    }
+}
+
+/// What the operator does about an answer.
+const fn of_answer(status: u16) -> &'static str {
+    match status {
+        300..=399 => "redirects are not followed: name the address that it leads to in url",
+        401 | 403 => "look whether url holds the right key, or secret is the receiver's",
+        404 | 410 => "look whether url is right; the receiver may have been removed",
+        408 | 425 | 429 => "it is sent again more slowly",
+        400..=499 => "look whether format is the one that the receiver takes",
+        _ => "look into the receiver's own log",
     }
 }
 

@@ -154,7 +154,7 @@ impl Seen {
             let words = job.error_message.as_deref().unwrap_or("without words");
             let more = if count > 1 { format!("; and {} more jobs like it", count - 1) } else { String::new() };
             let summary = format!("job {} of {export} on {account} failed: {words}{more}", job.id);
-            let mend = format!("impact-mirror jobs retry {}", job.id);
+            let mend = job.mend().map_or_else(|| format!("impact-mirror jobs show {}", job.id), |mend| mend.line());
             add(AlertKind::FailedJob, format!("{export}/{account}"), summary, mend);
         }
         for one in &self.paused {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::payer::Unanswered;
+use crate::archive;
 use crate::impact;
 use crate::retry::ErrorKind;
 use crate::store;
@@ -19,6 +20,11 @@ pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
         }
         if let Some(error) = cause.downcast_ref::<impact::Error>() {
             return Some(of_call(error, None));
+        }
+        if let Some(archive::Error::Store { .. } | archive::Error::Directory { .. }) = cause.downcast_ref() {
+            return Some(
+                "look at archive.url, its credentials and the way to it; `impact-mirror check` tries it".to_owned(),
+            );
         }
         if let Some(error) = cause.downcast_ref::<store::Error>() {
             return of_database(error);

@@ -79,7 +79,7 @@ async fn one(pool: &PgPool, webhook: &Webhook) -> Result<bool, store::Error> {
         Err(error) if error.is_final() || Clock.now() - message.created_at > KEEP => {
             tracing::error!(
                 error = %Chain(&error), message.id,
-                "a message is given up; check the url of [{}]", webhook.section()
+                "a message to [{}] is given up", webhook.section()
             );
             outbox::remove(&mut conn, message.id).await?;
         }

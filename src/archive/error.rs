@@ -10,7 +10,9 @@ use crate::retry::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `archive.url` cannot be used.
-    #[error("archive.url {url} cannot be used")]
+    #[error(
+        "archive.url {url} cannot be used; write file:///DIRECTORY, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+    )]
     Unusable {
         /// The setting.
         url: String,
@@ -39,7 +41,7 @@ pub enum Error {
     #[error("the archive failed a moment ago and is tried again in a minute")]
     Resting,
     /// The object is not there.
-    #[error("{key} is not in the archive")]
+    #[error("{key} is not in the archive; where archive.keep pruned it, `impact-mirror refresh` reads its days anew")]
     Missing {
         /// Which.
         key: String,
@@ -53,13 +55,17 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is not the one that was meant.
-    #[error("{what} is not the file that was fetched: its hash differs")]
+    #[error(
+        "{what} is not the file that was fetched: its hash differs; bring back the right one, or have its days read anew by `impact-mirror refresh`"
+    )]
     OtherFile {
         /// Which.
         what: String,
     },
     /// What a probe gave back is not what was written.
-    #[error("the archive gave back something else than was written to {key}")]
+    #[error(
+        "the archive gave back something else than was written to {key}; look at what stands between here and archive.url"
+    )]
     Forgetful {
         /// The probe.
         key: String,

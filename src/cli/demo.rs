@@ -54,6 +54,7 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
     display.clear();
     let report = report?;
     if report.end == SyncEnd::Stopped {
+        say!("Stopped before everything was mirrored; the next demo begins anew.");
         database.close().await?;
         sandbox.stop().await;
         return Ok(Exit::Done);
@@ -82,6 +83,9 @@ pub(super) async fn demo(options: Options, form: Form, stop: CancellationToken) 
         stop.cancelled().await;
         engine.stop(Duration::from_secs(5)).await;
         server.stop().await;
+    }
+    if matches!(report.end, SyncEnd::WaitsForQuota | SyncEnd::Failed) {
+        say!("\nThat is not everything. What is wrong: impact-mirror --config {} status", file.display());
     }
     database.close().await?;
     sandbox.stop().await;

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::table::Table;
 use super::{Exit, Misuse, actor};
 use crate::app::Database;
+use crate::config::Settings;
 use crate::figures::thousands;
 use crate::job::{JobId, JobState};
 use crate::store;
@@ -49,13 +50,21 @@ pub(super) enum Command {
     },
 }
 
-pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> anyhow::Result<Exit> {
+pub(super) async fn jobs(
+    settings: &Settings,
+    database: &Database,
+    command: Command,
+    form: Form,
+) -> anyhow::Result<Exit> {
     let mut conn = database.pool().acquire().await?;
     match command {
         Command::List { export, states, open, limit } => {
             let states = if open { JobState::OPEN.to_vec() } else { states };
             let filter = JobFilter { states, export, id: None, limit: i64::from(limit) };
             let jobs = status::jobs(&mut conn, &filter).await?;
+            if let (true, Some(name)) = (jobs.is_empty(), &filter.export) {
+                super::export(settings, name)?; // one that was configured once may still have jobs
+            }
             match form {
                 Form::Json => say!("{:#}", json!(jobs)),
                 Form::Text if jobs.is_empty() => say!("No such jobs."),
@@ -64,8 +73,7 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
             Ok(Exit::Done)
         }
         Command::Show { id } => {
-            let filter = JobFilter { id: Some(JobId(id)), limit: 1, ..JobFilter::default() };
-            let job = status::jobs(&mut conn, &filter).await?.pop().ok_or_else(|| no_job(id))?;
+            let job = status::jobs(&mut conn, &of(id)).await?.pop().ok_or_else(|| no_job(id))?;
             let events = status::job_events(&mut conn, JobId(id)).await?;
             let story = store::story::read(&mut conn, JobId(id)).await?;
             match form {
@@ -81,7 +89,11 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
                 );
                 Ok(Exit::Done)
             } else {
-                Err(Misuse(format!("no day says that job {id} failed; `impact-mirror status` lists failures")).into())
+                let job = status::jobs(&mut conn, &of(id)).await?.pop();
+                let next = job
+                    .and_then(|job| job.mend())
+                    .map_or_else(|| "`impact-mirror status` lists failures".to_owned(), |mend| mend.line());
+                Err(Misuse(format!("no day says that job {id} failed; {next}")).into())
             }
         }
         Command::Cancel { id } => {
@@ -94,6 +106,10 @@ pub(super) async fn jobs(database: &Database, command: Command, form: Form) -> a
             }
         }
     }
+}
+
+fn of(id: i64) -> JobFilter {
+    JobFilter { id: Some(JobId(id)), limit: 1, ..JobFilter::default() }
 }
 
 fn no_job(id: i64) -> Misuse {

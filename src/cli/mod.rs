@@ -293,8 +293,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         }
         Command::Jobs(command) => {
             quiet();
-            let database = open(&config::load(cli.config.as_deref())?).await?;
-            let exit = jobs::jobs(&database, command, form).await;
+            let settings = config::load(cli.config.as_deref())?;
+            let database = open(&settings).await?;
+            let exit = jobs::jobs(&settings, &database, command, form).await;
             database.close().await?;
             exit
         }

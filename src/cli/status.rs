@@ -224,8 +224,8 @@ impl Seen {
         }
         for one in &self.failed {
             let words = one.error_message.as_deref().unwrap_or("-");
-            let next = format!("when mended: impact-mirror jobs retry {}", one.id);
-            wrong(&format!("job {} of {} failed: {words}", one.id, one.export), &next);
+            let what = format!("job {} of {} failed: {words}", one.id, one.export);
+            wrong(&what, &one.mend().map_or_else(String::new, |mend| mend.line()));
         }
         for one in &self.warnings {
             let what =

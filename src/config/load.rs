@@ -32,7 +32,10 @@ pub fn find(path: Option<&Path>) -> Result<PathBuf, Error> {
 /// key without dots is one of `[accounts.NAME.quota]`, for all accounts.
 pub fn load_with(path: Option<&Path>, changes: &[String]) -> Result<Settings, Error> {
     let path = find(path)?;
-    let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::Missing { path: path.clone(), source },
+        _ => Error::Read { path: path.clone(), source },
+    })?;
     check_with(&text, &path, &Environment::of_this_process(), changes)
 }
 
@@ -105,10 +108,18 @@ pub enum Error {
         PLACES[1]
     )]
     NoFile,
-    /// The file is there, or was said to be, but cannot be read.
+    /// The file was said to be there, and is not.
     #[error(
         "cannot read the configuration {path}; name another with --config, or have one written by `impact-mirror init`"
     )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is there, but cannot be read.
+    #[error("cannot read the configuration {path}")]
     Read {
         /// Which file.
         path: PathBuf,

@@ -150,7 +150,8 @@ pub enum Error {
     NoPrograms,
     /// There are programs, but too old ones.
     #[error(
-        "the Postgres programs on this machine are of version {found}, and the embedded Postgres needs 14 or later"
+        "the Postgres programs on this machine are of version {found}, and the embedded Postgres needs 14 or later; install \
+         such, or set database.url to a server"
     )]
     TooOld {
         /// What was found, newest first.
@@ -172,7 +173,8 @@ pub enum Error {
     },
     /// Root may not run Postgres, and there is nobody else to.
     #[error(
-        "Postgres does not run as root, and this machine has neither a user `postgres` nor a user `nobody` to run it as"
+        "Postgres does not run as root, and this machine has neither a user `postgres` nor a user `nobody` to run it \
+         as; make one (useradd --system postgres), run this as another user, or set database.url to a server"
     )]
     NobodyToRunAs,
     /// The user that the cluster belongs to cannot get at it.
@@ -187,7 +189,9 @@ pub enum Error {
         user: String,
     },
     /// The short directory for the socket exists and is not ours.
-    #[error("{directory} was to hold the socket of the embedded Postgres, but it belongs to somebody else")]
+    #[error(
+        "{directory} was to hold the socket of the embedded Postgres, but it belongs to somebody else; remove it, or set state_dir to a shorter path"
+    )]
     ForeignSocketDir {
         /// That directory.
         directory: PathBuf,
@@ -221,7 +225,9 @@ pub enum Error {
         said: String,
     },
     /// Another process has been starting or stopping the cluster for too long.
-    #[error("another process holds {lock} and does not finish starting or stopping the embedded Postgres")]
+    #[error(
+        "another process holds {lock} and does not finish starting or stopping the embedded Postgres; find it with `fuser {lock}` and end it"
+    )]
     Stuck {
         /// The lock it holds.
         lock: PathBuf,

@@ -46,7 +46,8 @@ impl<'a> Message<'a> {
 
 /// For addresses that do not exist.
 pub(super) async fn not_found() -> Response {
-    Message::new("Not found", "There is nothing at this address.").answer(StatusCode::NOT_FOUND)
+    Message::new("Not found", "There is nothing at this address: no such export, job or load, or not any more.")
+        .answer(StatusCode::NOT_FOUND)
 }
 
 /// For methods other than those that the address has.
@@ -57,13 +58,16 @@ pub(super) async fn not_allowed() -> Response {
 
 /// While there is nothing to show yet.
 pub(super) fn starting() -> Response {
-    let text = "The daemon is starting, or waits for its database.";
+    let text =
+        "The daemon is starting, or waits for its database. If it stays so, its log and `impact-mirror check` say why.";
     Message { refreshes: true, ..Message::new("Starting", text) }.answer(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// Where the database says nothing.
 pub(super) fn no_database(why: impl std::fmt::Display) -> Response {
-    let text = &format!("What is mirrored cannot be told: {why}.");
+    let text = &format!(
+        "What is mirrored cannot be told: {why}. The page comes back with the database; `impact-mirror check` tries it."
+    );
     Message { refreshes: true, ..Message::new("No database", text) }.answer(StatusCode::SERVICE_UNAVAILABLE)
 }
 

@@ -62,10 +62,22 @@ impl Health {
 pub async fn ask(listen: SocketAddr) -> Result<String, String> {
     let addr = reachable(listen);
     let answer = tokio::time::timeout(ANSWER, get(addr)).await;
-    let answer = answer.map_err(|_| format!("no answer from http://{addr}/healthz within {} s", ANSWER.as_secs()))?;
-    let answer = answer.map_err(|error| format!("no answer from http://{addr}/healthz: {error}"))?;
+    let answer = answer.map_err(|_| {
+        format!(
+            "no answer from http://{addr}/healthz within {} s: the daemon hangs; look into its log",
+            ANSWER.as_secs()
+        )
+    })?;
+    let answer = answer.map_err(|error| {
+        format!("no answer from http://{addr}/healthz: {error}; look whether `impact-mirror run` is up with this http.listen")
+    })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if head.starts_with("HTTP/1.1 200 ") { Ok(body.to_owned()) } else { Err(format!("{head}\n{body}")) }
+    let status = head.lines().next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
+    match status {
+        Some(status) if status.starts_with("200 ") => Ok(body.to_owned()),
+        Some(status) => Err(format!("http://{addr}/healthz answered {status}: {body}")),
+        None => Err(format!("what listens on {addr} is no daemon of ours; look at http.listen")),
+    }
 }
 
 async fn get(addr: SocketAddr) -> std::io::Result<String> {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::answer::{days, place};
 use super::snapshot::Snapshot;
-use crate::figures::{ago, moment};
+use crate::figures::{ago, moment, sentence};
 use crate::job::JobState;
 use crate::store::behind::{Behind, Facts};
 use crate::store::room::NoRoom;
@@ -89,7 +89,10 @@ fn failure(job: &JobLine, place: &str) -> Reason {
     let message = job.error_message.as_deref().unwrap_or("no reason was kept");
     let days = days(job.from_day, job.to_day);
     let words = format!("{place}: the last try for {days} failed{at}: {message}");
-    Reason::about(job, words, Some(format!("impact-mirror jobs retry {}", job.id)))
+    match job.mend() {
+        Some(mend) => Reason::about(job, format!("{words}. {}", sentence(mend.cause)), mend.command),
+        None => Reason::about(job, words, None),
+    }
 }
 
 fn on_the_way(job: &JobLine, place: &str, facts: &Facts, snapshot: &Snapshot) -> Reason {

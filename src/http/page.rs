@@ -18,8 +18,9 @@ use super::session::Visitor;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{Face, Mirror};
 use crate::error_chain::Chain;
-use crate::figures::{ago, counted, moment, thousands};
+use crate::figures::{ago, capitalized, counted, moment, sentence, thousands};
 use crate::job::JobState;
+use crate::job::mend::Mend;
 use crate::pulse::Pulse;
 use crate::store::by_hand::PausedByHand;
 use crate::store::room::NoRoom;
@@ -194,15 +195,6 @@ fn by_hand(one: &PausedByHand) -> Trouble {
     }
 }
 
-pub(super) fn capitalized(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-fn sentence(words: &str) -> String {
-    capitalized(words) + "."
-}
-
 pub(super) fn lateness(one: &Freshness) -> String {
     match (one.age_seconds, one.latest_day) {
         (Some(age), Some(day)) => {
@@ -362,6 +354,7 @@ struct FailureRow<'a> {
     days: String,
     message: &'a str,
     at: Option<Time>,
+    mend: Option<Mend>,
 }
 
 impl<'a> FailureRow<'a> {
@@ -373,6 +366,7 @@ impl<'a> FailureRow<'a> {
             days: days(job.from_day, job.to_day),
             message: job.error_message.as_deref().unwrap_or("no reason was kept"),
             at: job.finished_at.map(Time),
+            mend: job.mend(),
         }
     }
 }

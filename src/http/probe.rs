@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 
 use super::health::{Health, PATIENCE, State};
 use super::{Face, Mirror};
+use crate::app::mend;
 use crate::error_chain::Chain;
 use crate::store;
 use crate::store::migration::{self, Skew};
@@ -31,11 +32,18 @@ pub(super) async fn readyz(extract::State(face): extract::State<Arc<Face>>) -> (
         Ok(Ok(Skew { lacking: 0, newer })) => {
             (StatusCode::OK, format!("ready; a newer version has applied {newer} more migrations to the database\n"))
         }
-        Ok(Ok(Skew { lacking, newer: _ })) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("the database lacks {lacking} migrations of this version\n"))
+        Ok(Ok(Skew { lacking, newer: _ })) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the database lacks {lacking} migrations of this version; `impact-mirror migrate` applies them\n"),
+        ),
+        Ok(Err(error)) => {
+            let next = mend::of_database(&error).map_or_else(String::new, |next| format!("; {next}"));
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}{next}\n", Chain(&error)))
         }
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", Chain(&error))),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n".to_owned()),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the database does not answer; look at the server that database.url names\n".to_owned(),
+        ),
     }
 }
 

@@ -209,7 +209,10 @@ pub(super) async fn login(State(face): State<Arc<Face>>, headers: HeaderMap, For
     }
     let Some(cookie) = gate.enter(form.token.trim(), now) else {
         tracing::warn!("a wrong token was entered on the status page");
-        return LoginPage::answer("That is not the token.", StatusCode::FORBIDDEN);
+        return LoginPage::answer(
+            "That is not the token. It is the one that http.token names in the daemon's configuration.",
+            StatusCode::FORBIDDEN,
+        );
     };
     let is_https = headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes() == b"https");
     let secure = if is_https { "; Secure" } else { "" };

@@ -1,6 +1,7 @@
 //! A job: one request for one window, from planned to loaded. Its states and what to do next; pure.
 
 pub mod decide;
+pub mod mend;
 pub mod narrow;
 pub mod proof;
 pub mod reload;

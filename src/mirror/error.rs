@@ -15,7 +15,12 @@ const SHOWN_CHARS: usize = 80;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file lacks a column without which its rows cannot be placed.
-    #[error("{file} of export {export} has no column {column:?}, which is its {role}", file = file.display())]
+    #[error(
+        "{file} of export {export} has no column {column:?}, which is its {role}: correct exports.{export}.{}, or have the \
+         report give that column at impact.com",
+        role.setting(),
+        file = file.display()
+    )]
     MissingColumn {
         /// Whose file.
         export: ExportName,
@@ -86,7 +91,10 @@ pub enum Error {
         source: io::Error,
     },
     /// A column of the mirrored table has been given a type that the loader does not write.
-    #[error("column {column} of the mirrored table of export {export} is {found}, which is none of its types")]
+    #[error(
+        "column {column} of the mirrored table of export {export} is {found}, which is none of its types: give it one of boolean, \
+        bigint, numeric, date, timestamptz and text (alter table … alter column … type …)"
+    )]
     ForeignType {
         /// Whose table.
         export: ExportName,
@@ -125,7 +133,7 @@ pub enum Error {
         widening: Widening,
     },
     /// The table changes under us again and again.
-    #[error("the mirrored table of export {export} kept changing while {file} was loaded", file = file.display())]
+    #[error("the mirrored table of export {export} kept changing while {file} was loaded; end what changes it", file = file.display())]
     Unsettled {
         /// Whose table.
         export: ExportName,
@@ -153,6 +161,16 @@ pub enum ColumnRole {
     Key,
     /// It says which day a row belongs to.
     Date,
+}
+
+impl ColumnRole {
+    /// The setting of an export that names it.
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Date => "date_column",
+        }
+    }
 }
 
 impl std::fmt::Display for ColumnRole {

@@ -23,7 +23,9 @@ pub type Row = Vec<(String, Option<String>)>;
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     /// Nothing was loaded into it yet.
-    #[error("export {0} has no table yet")]
+    #[error(
+        "export {0} has no table yet: its first load makes it; `impact-mirror status --export {0}` says what that waits for"
+    )]
     NoTable(ExportName),
     /// A column that the table has not.
     #[error("the table has no column {column}; it has {known}")]

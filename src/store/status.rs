@@ -4,7 +4,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Connection, PgConnection};
 
 use super::{Error, failed, wake};
+use crate::job::mend::{Failed, Mend, Purpose, mend};
 use crate::job::{JobId, JobState};
+use crate::retry::ErrorKind;
 
 /// A row of the view `freshness`.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -121,7 +123,7 @@ pub struct JobLine {
     /// Who works on it.
     pub lease_holder: Option<String>,
     /// The class of the last error.
-    pub error_kind: Option<String>,
+    pub error_kind: Option<ErrorKind>,
     /// The last error.
     pub error_message: Option<String>,
     /// When it was planned.
@@ -134,6 +136,34 @@ pub struct JobLine {
     pub rows_read: Option<i64>,
     /// Of those, rejected.
     pub rows_rejected: Option<i64>,
+    /// The load whose archived file is loaded again.
+    pub reload_of: Option<i64>,
+    /// Its result is compared, never loaded.
+    pub compares: bool,
+    /// Some of its days are failed.
+    #[serde(skip)]
+    pub has_failed_days: bool,
+}
+
+impl JobLine {
+    /// What a person does about it, if it failed.
+    pub fn mend(&self) -> Option<Mend> {
+        let purpose = match self {
+            Self { compares: true, .. } => Purpose::Comparison,
+            Self { reload_of: Some(_), .. } => Purpose::Reload,
+            Self { has_failed_days: true, .. } => Purpose::Days,
+            _ => Purpose::Over,
+        };
+        let failed = Failed {
+            id: self.id,
+            export: &self.export,
+            account: &self.account,
+            days: (self.from_day, self.to_day),
+            kind: self.error_kind,
+            purpose,
+        };
+        (self.state == JobState::Failed.as_str()).then(|| mend(failed))
+    }
 }
 
 /// Which jobs.
@@ -156,8 +186,10 @@ pub async fn jobs(conn: &mut PgConnection, filter: &JobFilter) -> Result<Vec<Job
         JobLine,
         r#"
         select j.id, j.export, j.account, j.program, j.from_day, j.to_day, j.reason, j.state, j.remote_job_id,
-               j.remote_status, j.remote_percent, j.attempts, j.run_at, j.lease_holder, j.error_kind, j.error_message,
-               j.created_at, j.submitted_at, j.finished_at, l.rows_read as "rows_read?", l.rows_rejected as "rows_rejected?"
+               j.remote_status, j.remote_percent, j.attempts, j.run_at, j.lease_holder,
+               j.error_kind as "error_kind: ErrorKind", j.error_message, j.created_at, j.submitted_at, j.finished_at,
+               l.rows_read as "rows_read?", l.rows_rejected as "rows_rejected?", j.reload_of, j.compares,
+               exists (select from impact_mirror.cell c where c.failed_job_id = j.id) as "has_failed_days!"
         from impact_mirror.job j
         left join impact_mirror.load l on l.id = j.load_id
         where (cardinality($1::text[]) = 0 or j.state = any($1))

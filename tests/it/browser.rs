@@ -229,7 +229,7 @@ async fn who_holds_the_token_acts_and_the_audit_says_so() {
     scene.go("/login").await;
     scene.browser.fill("#token", "not-the-token-0123456789").await;
     scene.browser.click("main button").await;
-    scene.browser.wait_for("That is not the token.").await;
+    scene.browser.wait_for("That is not the token. It is the one that http.token names").await;
     scene.sign_in().await;
     let say = async |page: &str, words: &str, answer: &str| {
         scene.go(page).await;

@@ -331,7 +331,8 @@ async fn status_has_the_keys_that_scripts_build_on() {
     assert_eq!(keys(&status, &["accounts"]), words("account paused paused_since"));
     assert_eq!(keys(&status, &["quota"]), words("account bucket limit used remaining resets_at reserved"));
     let job = "id export account program from_day to_day reason state remote_job_id remote_status remote_percent attempts \
-               run_at lease_holder error_kind error_message created_at submitted_at finished_at rows_read rows_rejected";
+               run_at lease_holder error_kind error_message created_at submitted_at finished_at rows_read rows_rejected \
+               reload_of compares";
     assert_eq!(keys(&status, &["in_flight"]), words(job));
     assert_eq!(keys(&status, &["failed"]), words(job));
 

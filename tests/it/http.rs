@@ -164,7 +164,7 @@ async fn an_address_that_does_not_exist_says_so() {
     let face = Face::new().await;
     let response = face.get("/nowhere").await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
-    assert!(response.text().await.unwrap().contains("There is nothing at this address."));
+    assert!(response.text().await.unwrap().contains("There is nothing at this address: no such export, job or load"));
 }
 
 #[tokio::test]
@@ -222,7 +222,10 @@ async fn a_database_that_lacks_a_migration_is_not_ready() {
     face.run("delete from impact_mirror._sqlx_migrations where version = 2").await;
     let response = face.get("/readyz").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(response.text().await.unwrap(), "the database lacks 1 migrations of this version\n");
+    assert_eq!(
+        response.text().await.unwrap(),
+        "the database lacks 1 migrations of this version; `impact-mirror migrate` applies them\n"
+    );
 }
 
 /// The samples of a text in Prometheus' format, each with its family announced once before.

@@ -6,6 +6,7 @@ use super::super::status::WIDTH;
 use super::super::table::wrapped;
 use super::{days, remote};
 use crate::figures::{ago, moment, thousands};
+use crate::retry::ErrorKind;
 use crate::store::status::{JobEvent, JobLine};
 use crate::store::story::Story;
 
@@ -28,14 +29,21 @@ pub(super) fn print(job: &JobLine, events: &[JobEvent], story: &Story) {
         line("next step", &format!("not before {}, try {}", moment(job.run_at), job.attempts + 1));
     }
     if let Some(message) = &job.error_message {
-        line("error", &format!("{}: {message}", job.error_kind.as_deref().unwrap_or_default()));
+        line("error", &format!("{}: {message}", job.error_kind.map_or("error", ErrorKind::as_str)));
     }
     line("request", &story.request.to_string());
     print_events(job.created_at, events);
     print_calls(story);
     print_load(story);
+    if let Some(mend) = job.mend() {
+        say!("\nWhat to do:");
+        say_as_is!("{}", wrapped("  ", &mend.cause, WIDTH));
+        if let Some(command) = mend.command {
+            say!("  to try again: {command}");
+        }
+        return;
+    }
     let next = match job.state.as_str() {
-        "failed" => format!("When the cause is mended: impact-mirror jobs retry {}", job.id),
         "loaded" => format!("Its days: impact-mirror status --export {}", job.export),
         "cancelled" => "Days that are due are planned again: impact-mirror plan".to_owned(),
         _ => format!("To call it off: impact-mirror jobs cancel {}", job.id),

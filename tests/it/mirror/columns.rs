@@ -86,9 +86,19 @@ async fn a_file_without_its_key_or_date_is_refused() {
     let mut mirror = Mirror::keyed().await;
     let error = mirror.try_load("Identity,Day\n1,2026-05-01\n").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadFile);
-    assert!(error.to_string().ends_with("of export actions has no column \"Id\", which is its key"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("of export actions has no column \"Id\", which is its key: correct exports.actions.key,"),
+        "{error}"
+    );
     let error = mirror.try_load("Id,Date\n1,2026-05-01\n").await.unwrap_err();
-    assert!(error.to_string().ends_with("has no column \"Day\", which is its date column"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("has no column \"Day\", which is its date column: correct exports.actions.date_column"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
