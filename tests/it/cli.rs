@@ -278,20 +278,69 @@ async fn plan_tells_what_is_kept_no_longer_before_it_goes() {
     assert!(said.starts_with("Kept no longer") && said.contains("2025-01-01..2025-01-31"), "{said}");
 }
 
+/// The bookkeeping of an export of one account that has not run yet.
+const A_FEED: &str = r#"
+    insert into impact_mirror.account (name, persona, time_zone) values ('acme', 'brand', 'Etc/UTC');
+    insert into impact_mirror.bucket (account, bucket, "limit", window_length)
+    values ('acme', 'report_export', 100, '24 hours');
+    insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
+    values ('actions', 'report_export', 'impact.actions', '26 hours', '[]');
+    insert into impact_mirror.feed (export, account, program, since, include_today)
+    values ('actions', 'acme', '', '2026-01-01', false);
+"#;
+
+#[tokio::test]
+async fn a_failed_job_says_what_to_do_by_its_class_and_by_what_it_was_for() {
+    let (dir, database) = (StateDir::new(), database().await);
+    write_config(dir.path(), database.url());
+    assert_eq!(impact_mirror(dir.path(), &["migrate"]).status.code(), Some(0));
+    sqlx::raw_sql(A_FEED).execute(database.pool()).await.unwrap();
+    sqlx::raw_sql(
+        "insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket, request, wanted_after,
+             run_at, created_at, finished_at, error_kind, error_message, compares)
+         select 'actions', 'acme', '2026-01-02', '2026-01-03', 'fresh', 'failed', 1, 'report_export', '{}', now(),
+                now(), now(), now(), kind, 'its words', kind = 'expired'
+         from unnest(array['forbidden', 'permanent', 'expired', 'bad_file']) with ordinality as k (kind, place) order by place;
+         insert into impact_mirror.cell (export, account, program, day, failed_at, failed_job_id)
+         values ('actions', 'acme', '', '2026-01-02', now(), 1), ('actions', 'acme', '', '2026-01-03', now(), 1);
+         insert into impact_mirror.load (job_id, export, account, program, from_day, to_day, file_sha256, file_bytes, target_hash,
+             rows_read, rows_inserted, started_at, committed_at)
+         values (2, 'actions', 'acme', '', '2026-01-03', '2026-01-03', '', 0, gen_random_uuid(), 1, 1, now(), now());
+         update impact_mirror.job set reload_of = 1 where id = 4;",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let forbidden = "give the token the scope it lacks in impact.com's settings";
+    let status = one_line(&impact_mirror(dir.path(), &["status"]));
+    assert!(status.contains(&format!("{forbidden}; to try again: impact-mirror jobs retry 1")), "{status}");
+    for (id, expected) in [
+        ("1", "to try again: impact-mirror jobs retry 1"),
+        ("2", "nothing is left to do"),
+        ("3", "to try again: impact-mirror verify actions"),
+        ("4", "to try again: impact-mirror reload actions --from 2026-01-02 --to 2026-01-03 --account acme"),
+    ] {
+        let told = impact_mirror(dir.path(), &["jobs", "show", id]);
+        let shown = stdout(&told);
+        assert!(shown.contains("What to do:") && shown.contains(expected), "{shown}");
+        assert_eq!(shown.contains("jobs retry"), id == "1", "{shown}");
+    }
+    let refused = impact_mirror(dir.path(), &["jobs", "retry", "4"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("impact-mirror reload actions"), "{}", stderr(&refused));
+    let unknown = impact_mirror(dir.path(), &["jobs", "list", "--export", "acions"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("there is no export \"acions\"; configured are: "), "{}", stderr(&unknown));
+}
+
 #[tokio::test]
 async fn status_has_the_keys_that_scripts_build_on() {
     let (dir, database) = (StateDir::new(), database().await);
     write_config(dir.path(), database.url());
     assert_eq!(impact_mirror(dir.path(), &["migrate"]).status.code(), Some(0));
+    sqlx::raw_sql(A_FEED).execute(database.pool()).await.unwrap();
     sqlx::raw_sql(
         r#"
-        insert into impact_mirror.account (name, persona, time_zone) values ('acme', 'brand', 'Etc/UTC');
-        insert into impact_mirror.bucket (account, bucket, "limit", window_length)
-        values ('acme', 'report_export', 100, '24 hours');
-        insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
-        values ('actions', 'report_export', 'impact.actions', '26 hours', '[]');
-        insert into impact_mirror.feed (export, account, program, since, include_today)
-        values ('actions', 'acme', '', '2026-01-01', false);
         insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket, request,
             wanted_after, run_at, created_at, finished_at, error_kind, error_message)
         values ('actions', 'acme', '2026-01-01', '2026-01-01', 'fresh', 'planned', 1, 'report_export', '{}',
