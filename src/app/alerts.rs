@@ -159,13 +159,19 @@ impl Seen {
         }
         for one in &self.paused {
             let summary = format!("account {} is paused since {}: {}", one.account, moment(one.since), one.reason);
-            let mend = format!("impact-mirror accounts resume {}", one.account);
+            let mend = format!(
+                "give accounts.{0}.auth_token a valid token and reload the daemon's configuration, then: impact-mirror accounts resume {0}",
+                one.account
+            );
             add(AlertKind::PausedAccount, one.account.to_string(), summary, mend);
         }
         for one in &self.paused_exports {
             let summary =
                 format!("{} on {} is paused since {}: {}", one.export, one.account, moment(one.since), one.reason);
-            let mend = format!("impact-mirror accounts resume {}", one.account);
+            let mend = format!(
+                "give the token the scope in impact.com's settings, then: impact-mirror accounts resume {}",
+                one.account
+            );
             add(AlertKind::PausedExport, format!("{}/{}", one.export, one.account), summary, mend);
         }
         for one in &self.spent {

@@ -1,7 +1,7 @@
 //! `check`: what has to be right before the daemon can work, each with the mend.
 
 use crate::archive::{self, Archive};
-use crate::config::{Account, Export, Programs, Settings};
+use crate::config::{Account, DatabaseUrl, Export, Programs, Settings};
 use crate::error_chain::Chain;
 use crate::export::{Program, Source};
 use crate::impact;
@@ -83,9 +83,18 @@ pub async fn check(settings: &Settings) -> Vec<Line> {
 }
 
 async fn open(settings: &Settings) -> Result<(Option<Database>, Line), Line> {
-    let mend =
-        "check database.url, that the server runs, and that its user may create schemas; or set it to \"embedded\"";
-    let bad = |error: anyhow::Error| Line::bad("database", Chain(error.as_ref()).to_string(), mend);
+    let general = match &settings.database.url {
+        DatabaseUrl::Embedded => format!("see {}", settings.state_dir.join("postgres/log").display()),
+        DatabaseUrl::Url(_) => {
+            "check database.url, that the server runs, and that its user may create schemas; or set it to \
+             \"embedded\""
+                .to_owned()
+        }
+    };
+    let bad = |error: anyhow::Error| {
+        let mend = super::mend::of(error.as_ref()).unwrap_or_else(|| general.clone());
+        Line::bad("database", Chain(error.as_ref()).to_string(), mend)
+    };
     let Some(database) = Database::open(settings, Patience::COMMAND).await.map_err(bad)? else {
         return Ok((None, Line::warning("database", "not looked at", "")));
     };
@@ -231,6 +240,11 @@ fn check_programs(account: &Account, found: &[impact::ProgramInfo]) -> Line {
             listed.iter().filter(|id| found.iter().all(|info| info.id != **id)).map(Program::as_str).collect()
         }
     };
+    if found.is_empty() && account.programs == Programs::All {
+        let mend =
+            format!("list them in accounts.{}.programs, or ask impact.com why the account has none", account.name);
+        return Line::warning(what, "impact.com lists none", mend);
+    }
     if missing.is_empty() {
         return Line::good(what, format!("{} found", found.len()));
     }

@@ -127,7 +127,7 @@ impl Engine {
             }
             planner.wakes.plan.notify_one();
             if let Err(error) = scheduler::run(pool, all, wakes, &pulse, stop_cron).await {
-                tracing::error!(error = %Chain(&error), "the schedules have stopped");
+                tracing::error!(error = %Chain(&error), "the schedules have stopped, so that no tick comes any more; restart the daemon");
                 schedules.ended();
             }
         });

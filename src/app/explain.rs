@@ -174,7 +174,7 @@ async fn raw(settings: &Settings, origin: &Origin, line: i64) -> Result<String, 
     if let Some(dropped_at) = origin.dropped_at {
         let day = dropped_at.format("%Y-%m-%d");
         return Err(match origin.stored_at {
-            Some(_) => format!("the file was pruned on {day}, as archive.keep says"),
+            Some(_) => format!("the file was pruned on {day}, as archive.keep says; a longer one keeps those to come"),
             None => format!("the archive did not take the file; it was given up on {day}"),
         });
     }
@@ -186,7 +186,7 @@ async fn raw(settings: &Settings, origin: &Origin, line: i64) -> Result<String, 
     };
     if origin.is_late {
         return Err(
-            "the archive has not taken the file yet; it waits in the spool of the process that fetched it".to_owned()
+            "the archive has not taken the file yet; it waits in the spool of the process that fetched it; `impact-mirror check` tries the archive".to_owned()
         );
     }
     let Some(key) = &origin.archive_key else {

@@ -27,7 +27,7 @@ const REPEAT: Duration = Duration::from_mins(5);
 /// Tries every paused account once, and lets paused exports try again.
 pub(super) async fn probe_paused(context: &Context) {
     if let Err(error) = try_probe_paused(context, OnlyDue::No).await {
-        tracing::warn!(error = %Chain(&error), "cannot look after paused accounts");
+        tracing::warn!(error = %Chain(&error), "cannot look after paused accounts; they are tried again every 6 hours, or by `impact-mirror accounts resume NAME`");
     }
 }
 
@@ -58,7 +58,7 @@ async fn try_probe_paused(context: &Context, only_due: OnlyDue) -> Result<(), st
             }
             Err(error) => {
                 store::account::probe_later(&mut conn, &one.account).await?;
-                tracing::error!(account = %one.account, error = %Chain(&error), "account stays paused: its credential is refused; it is tried again in 6 hours");
+                tracing::error!(account = %one.account, error = %Chain(&error), "account stays paused: its credential is refused; give accounts.{}.auth_token a valid token and reload the configuration; it is tried again in 6 hours", one.account);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::io;
 
 use super::payer::Unanswered;
 use crate::archive;
+use crate::config;
 use crate::impact;
 use crate::retry::ErrorKind;
 use crate::store;
@@ -26,11 +27,16 @@ pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
                 "look at archive.url, its credentials and the way to it; `impact-mirror check` tries it".to_owned(),
             );
         }
+        if let Some(config::Error::Syntax { .. } | config::Error::Unreadable { .. }) = cause.downcast_ref() {
+            return Some("mend the file there; `impact-mirror check` tries it".to_owned());
+        }
         if let Some(error) = cause.downcast_ref::<store::Error>() {
             return of_database(error);
         }
         if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
-            return of_statement(error).map(str::to_owned);
+            let without =
+                "look whether the server that database.url names is up, and try again; `impact-mirror check` tries it";
+            return Some(of_statement(error).unwrap_or(without).to_owned());
         }
         of_system(cause.downcast_ref::<io::Error>()?)
     })
@@ -70,11 +76,14 @@ pub fn of_database(error: &store::Error) -> Option<String> {
         store::Error::Connect(source) => of_statement(source).unwrap_or(
             "start the server that database.url names, or correct database.url; `impact-mirror check` tries it",
         ),
-        store::Error::Statement { source, .. } | store::Error::MayNotMigrate { source, .. } => of_statement(source)?,
+        store::Error::Statement { source, .. } => of_statement(source).unwrap_or(
+            "look whether the server that database.url names is up, and try again; `impact-mirror check` tries it",
+        ),
         store::Error::Migrate(source) => of_statement(source.source()?.downcast_ref()?)?,
         store::Error::BadUrl { .. }
         | store::Error::NewerDatabase { .. }
         | store::Error::OtherMigration { .. }
+        | store::Error::MayNotMigrate { .. }
         | store::Error::LeaseLost { .. }
         | store::Error::Corrupt { .. } => return None,
     };
@@ -87,10 +96,12 @@ fn of_statement(error: &sqlx::Error) -> Option<&'static str> {
     Some(match code.as_ref() {
         "42501" => "give the user of database.url the rights of deploy/sql/roles.sql",
         "3D000" => "make that database (`createdb`), or correct database.url",
+        "25006" => "let database.url name a primary, and a user that may write: what answers is read-only",
+        "55P03" => "end who holds the table (pg_stat_activity shows it), or try again",
         "53100" => "free room on Postgres's disk; work goes on by itself then",
         "53300" => "end other connections, or raise max_connections of Postgres",
         code if code.starts_with("28") => "correct the user or password in database.url, or pg_hba.conf of Postgres",
-        _ => return None,
+        _ => "see the log of Postgres, and try again; `impact-mirror check` tries the database",
     })
 }
 

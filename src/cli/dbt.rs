@@ -35,7 +35,9 @@ pub(super) async fn export(settings: &Settings, database: &Database, command: &C
     match options.output.as_deref().filter(|file| file.as_os_str() != "-") {
         None => say_as_is!("{text}"),
         Some(file) => {
-            std::fs::write(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+            std::fs::write(file, &text).with_context(|| {
+                format!("cannot write {}; --output names a file in a directory that is there", file.display())
+            })?;
             let tables = columns.chunk_by(|one, other| one.table == other.table).count();
             say!("{} describes {tables} tables", file.display());
         }

@@ -125,7 +125,9 @@ pub(super) async fn init(mut options: Options) -> anyhow::Result<Exit> {
 impl Options {
     /// What the flags say, and where somebody is there, what they answer. A token that is typed goes into a file of its own.
     fn wishes(&self, asks: bool) -> anyhow::Result<(Wishes, Option<TypedToken>)> {
-        let missing = |flag: &str| Misuse(format!("{flag} is missing, and nobody is there to be asked"));
+        let missing = |flag: &str| {
+            Misuse(format!("{flag} is missing, and nobody is there to be asked; give it, or run this at a terminal"))
+        };
         let account_sid = match &self.account_sid {
             Some(sid) => sid.clone(),
             None if asks => ask::line("Account SID:")?,
@@ -169,7 +171,11 @@ impl TypedToken {
     fn ask(output: &Path) -> anyhow::Result<Self> {
         let token = ask::secret("Auth Token (not shown):")?;
         if token.is_empty() {
-            return Err(Misuse("without a token nothing can be asked".to_owned()).into());
+            return Err(Misuse(
+                "without a token nothing can be asked; type it, or name it with --auth-token-env or --auth-token-file"
+                    .to_owned(),
+            )
+            .into());
         }
         let path = absolute(&output.with_extension("token"))?;
         let failed = || {
@@ -214,7 +220,7 @@ fn is_there(output: &Path) -> anyhow::Error {
 }
 
 fn write(output: &Path, text: &str) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", output.display());
+    let failed = || format!("cannot write {}; --output names a file in a directory that is there", output.display());
     match std::fs::File::create_new(output) {
         Ok(mut file) => file.write_all(text.as_bytes()).with_context(failed),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(is_there(output)),

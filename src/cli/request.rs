@@ -50,7 +50,7 @@ pub(super) async fn request(settings: Settings, days: Days, kind: Kind, form: Fo
     }
     let latest = (Clock.now() + TimeDelta::hours(14)).date_naive(); // today, wherever the day is the furthest
     let window = Window::new(window.from().max(since), window.to().min(latest))
-        .ok_or_else(|| Misuse(format!("{window} lies in the future")))?;
+        .ok_or_else(|| Misuse(format!("{window} lies in the future; ask for days up to {latest}")))?;
     let database = open(&settings).await?;
     let action = match kind {
         Kind::Backfill => Action::Backfill(name.clone(), window),

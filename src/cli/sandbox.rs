@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Context as _;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +77,7 @@ pub(super) async fn sandbox(options: Options, stop: CancellationToken) -> anyhow
         ..sandbox::Options::default()
     })
     .await
-    .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", options.listen))?;
+    .with_context(|| format!("cannot listen on {}", options.listen))?;
     say!(
         "A made-up impact.com listens on {}; `curl {}/` tells who may come in.",
         sandbox.base_url(),

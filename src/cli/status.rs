@@ -14,7 +14,7 @@ use super::table::{Table, wrapped};
 use super::{Exit, export, stop_signal};
 use crate::app::Database;
 use crate::config::Settings;
-use crate::figures::{ago, moment, thousands};
+use crate::figures::{ago, counted, moment, thousands};
 use crate::job::JobState;
 use crate::job::why::{Why, why};
 use crate::store::account::{Paused, PausedExport};
@@ -23,7 +23,7 @@ use crate::store::room::{self, NoRoom};
 use crate::store::status::{self, Freshness, JobFilter, JobLine, Quota};
 use crate::store::warning::{self, LoadWarning};
 use crate::store::window_limit::{self, InForce};
-use crate::store::{self, coverage};
+use crate::store::{self, archive, coverage};
 use crate::telemetry::Form;
 
 /// Jobs shown of each kind.
@@ -122,6 +122,7 @@ struct Seen {
     warnings: Vec<LoadWarning>,
     no_room: Option<NoRoom>,
     held: Vec<Held>,
+    late_files: i64,
     is_of_one: bool,
 }
 
@@ -160,6 +161,7 @@ impl Seen {
             warnings,
             no_room: room::lacking(conn).await?,
             held: reasons,
+            late_files: archive::late_count(conn).await?,
             is_of_one: only.is_some(),
         })
     }
@@ -182,6 +184,10 @@ impl Seen {
     fn print_wrong(&self) {
         if let Some(one) = &self.no_room {
             wrong(&format!("{}: {}", one.words(), one.message), NoRoom::MEND);
+        }
+        if self.late_files > 0 {
+            let what = format!("{} in the spool, for the archive has not taken them", files(self.late_files));
+            wrong(&what, "look at archive.url and its credentials; impact-mirror check tries it");
         }
         if self.freshness.is_empty() {
             say!("No export has run yet; `impact-mirror sync` or `impact-mirror run` begins.");
@@ -232,8 +238,11 @@ impl Seen {
                 format!("the rows of load {} of {} {}: {}", one.load_id, one.export, one.kind.fear(), one.words());
             wrong(&what, &format!("loaded all the same; to read the days again: {}", one.mend()));
         }
-        let is_all_well =
-            self.no_room.is_none() && self.paused.is_empty() && self.by_hand.is_empty() && self.failed.is_empty();
+        let is_all_well = self.no_room.is_none()
+            && self.late_files == 0
+            && self.paused.is_empty()
+            && self.by_hand.is_empty()
+            && self.failed.is_empty();
         if is_all_well && self.freshness.iter().all(|one| !one.is_stale) {
             say!("{}", if self.is_of_one { "It is fresh." } else { "All exports are fresh." });
         }
@@ -261,6 +270,10 @@ impl Seen {
         say!("\nQuota:");
         say_as_is!("{}", quota_table(&self.quota).within(WIDTH));
     }
+}
+
+fn files(count: i64) -> String {
+    format!("{} {}", counted(count, "result file"), if count == 1 { "waits" } else { "wait" })
 }
 
 /// Something that is wrong, and its mend.

@@ -109,7 +109,11 @@ fn print(request: &VerifyRequest, report: &VerifyReport) {
     match report.end {
         VerifyEnd::Done => {}
         VerifyEnd::Waits => {
-            say!("the rest waits for quota or is paused; a running daemon goes on, and so does `verify`");
+            say!(
+                "the rest waits for quota or is paused (`impact-mirror status --export {}` says which); a running daemon goes on, and so does \
+                 `verify`",
+                request.export
+            );
         }
         VerifyEnd::Stopped => say!("stopped; a running daemon goes on with the rest, and so does `verify`"),
     }
@@ -125,8 +129,16 @@ fn print_one(request: &VerifyRequest, one: &Compared) {
     let name = format!("{} of {}{program}, {days}", request.export, one.account);
     let Some(verdict) = one.verdict.as_deref() else {
         match (&one.error_message, one.state) {
-            (Some(why), JobState::Failed) => say!("{name}: not compared: {why}"),
-            (_, JobState::Cancelled) => say!("{name}: not compared: job {} was called off", one.job_id),
+            (Some(why), JobState::Failed) => {
+                say!("{name}: not compared: {why}; `impact-mirror jobs show {}` says what to do", one.job_id)
+            }
+            (_, JobState::Cancelled) => {
+                say!(
+                    "{name}: not compared: job {} was called off; `impact-mirror verify {}` orders anew",
+                    one.job_id,
+                    request.export
+                )
+            }
             (_, state) => say!("{name}: job {} is {state}", one.job_id),
         }
         return;

@@ -66,18 +66,18 @@ fn credential(environment: &Environment, name: &str) -> Result<PathBuf, String> 
 
 fn from_file(path: &Path) -> Result<(String, String), String> {
     let place = format!("the file {}", path.display());
-    let text = fs::read_to_string(path).map_err(|error| format!("names {place}, which cannot be read: {error}"))?;
+    let text = fs::read_to_string(path).map_err(|error| format!("names {place}, which cannot be read: {error}; write the secret there, or give this user the right to read it"))?;
     Ok((text, place))
 }
 
 fn not_empty(found: &Found, text: &str, place: &str) -> Option<SecretString> {
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.trim().is_empty() {
-        found.problem(format!("is empty in {place}"));
+        found.problem(format!("is empty in {place}; write the secret there"));
         return None;
     }
     if secret.contains(char::is_control) {
-        found.problem(format!("holds a line break or another control character in {place}"));
+        found.problem(format!("holds a line break or another control character in {place}; write it as one line"));
         return None;
     }
     Some(SecretString::from(secret))

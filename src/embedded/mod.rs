@@ -207,7 +207,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A Postgres program could not be run at all.
-    #[error("cannot run {program}")]
+    #[error("cannot run {program}; let the user that Postgres runs as execute it, or set database.url to a server")]
     Run {
         /// Which one.
         program: PathBuf,
@@ -215,7 +215,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A Postgres program ended badly.
-    #[error("{program} failed ({status}): {said}")]
+    #[error("{program} failed ({status}): {said}; mend what it says, or set database.url to a server")]
     Failed {
         /// Which one.
         program: &'static str,
@@ -243,7 +243,7 @@ pub enum Error {
         log: PathBuf,
     },
     /// The server runs but does not let us work.
-    #[error("the embedded Postgres does not take our connection")]
+    #[error("the embedded Postgres does not take our connection; see postgres/log under state_dir")]
     Database {
         /// Why not.
         source: sqlx::Error,

@@ -75,7 +75,10 @@ pub async fn ask(listen: SocketAddr) -> Result<String, String> {
     let status = head.lines().next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
     match status {
         Some(status) if status.starts_with("200 ") => Ok(body.to_owned()),
-        Some(status) => Err(format!("http://{addr}/healthz answered {status}: {body}")),
+        Some(status) => Err(format!(
+            "http://{addr}/healthz answered {status}: {}; look into the daemon's log, then restart it",
+            body.trim_end()
+        )),
         None => Err(format!("what listens on {addr} is no daemon of ours; look at http.listen")),
     }
 }

@@ -70,12 +70,21 @@ fn held_up(export: &str, behind: &[Behind], snapshot: &Snapshot) -> Vec<Reason> 
         }
     }
     for one in snapshot.paused.iter().filter(|one| on(one.account.as_str())) {
-        let words = format!("Account {} is paused since {}: {}", one.account, moment(one.since), one.reason);
+        let (account, since) = (&one.account, moment(one.since));
+        let words = format!(
+            "Account {account} is paused since {since}: {}. Give accounts.{account}.auth_token a valid token and reload the daemon's \
+             configuration, then:",
+            one.reason
+        );
         reasons.push(Reason::new(words, Some(format!("impact-mirror accounts resume {}", one.account))));
     }
     for one in snapshot.paused_exports.iter().filter(|one| one.export.as_str() == export) {
-        let words =
-            format!("impact.com forbids it on account {} since {}: {}", one.account, moment(one.since), one.reason);
+        let words = format!(
+            "impact.com forbids it on account {} since {}: {}. Give the token the scope, then:",
+            one.account,
+            moment(one.since),
+            one.reason
+        );
         reasons.push(Reason::new(words, Some(format!("impact-mirror accounts resume {}", one.account))));
     }
     if let Some(one) = &snapshot.no_room {

@@ -125,10 +125,20 @@ fn troubles(snapshot: &Snapshot, pulse: &Pulse) -> Vec<Trouble> {
         command: None,
         export: None,
     }));
+    troubles.extend((snapshot.late_files > 0).then(|| Trouble {
+        what: "The archive does not take files".to_owned(),
+        why: format!("In the spool: {}.", counted(snapshot.late_files, "file")),
+        mend: "Look at archive.url and its credentials. To try it:".to_owned(),
+        command: Some("impact-mirror check".to_owned()),
+        export: None,
+    }));
     troubles.extend(snapshot.paused.iter().map(|one| Trouble {
         what: format!("Account {} is paused since {}", one.account, moment(one.since)),
         why: one.reason.clone(),
-        mend: "Mend the credential, then:".to_owned(),
+        mend: format!(
+            "Give accounts.{}.auth_token a valid token and reload the daemon's configuration, then:",
+            one.account
+        ),
         command: Some(format!("impact-mirror accounts resume {}", one.account)),
         export: None,
     }));

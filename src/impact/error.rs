@@ -159,7 +159,9 @@ pub enum Error {
         unpacked_bytes: u64,
     },
     /// A body beyond all reason.
-    #[error("the answer to {call} is longer than {limit_bytes} bytes")]
+    #[error(
+        "the answer to {call} is longer than {limit_bytes} bytes; of a download, a shorter exports.NAME.max_window makes less"
+    )]
     TooLarge {
         /// What was asked.
         call: Call,
@@ -167,7 +169,9 @@ pub enum Error {
         limit_bytes: u64,
     },
     /// Download redirected to a place that we do not go to.
-    #[error("the download was redirected to {target}, which is refused: {reason}")]
+    #[error(
+        "the download was redirected to {target}, which is refused: {reason}; look at accounts.NAME.base_url and the proxy on the way (HTTPS_PROXY)"
+    )]
     UnsafeRedirect {
         /// Scheme and host of the place, nothing more.
         target: String,
@@ -175,7 +179,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// Download redirected without end.
-    #[error("the download was redirected more than {hops} times")]
+    #[error(
+        "the download was redirected more than {hops} times; look at accounts.NAME.base_url and the proxy on the way (HTTPS_PROXY)"
+    )]
     TooManyRedirects {
         /// The most redirects we follow.
         hops: usize,

@@ -163,7 +163,7 @@ pub fn after_poll(job: &Job, seen: &Seen, now: DateTime<Utc>, policy: &PollPolic
         if now >= deadline {
             AfterPoll::GiveUp {
                 kind: ErrorKind::Remote,
-                message: format!("the remote job did not end within {}", words(policy.deadline)),
+                message: format!("the remote job did not end within {} (workers.job_deadline)", words(policy.deadline)),
             }
         } else {
             AfterPoll::PollAgain { at: now + delay }

@@ -62,7 +62,7 @@ impl Mend {
 /// What a person does about a failed job.
 pub fn mend(job: Failed<'_>) -> Mend {
     let Failed { id, export, account, days: (from, to), kind, purpose } = job;
-    let cause = kind.map_or("mend what its last event says", about);
+    let cause = cause(purpose, kind);
     match purpose {
         Purpose::Days => Mend { cause, command: Some(format!("impact-mirror jobs retry {id}")) },
         Purpose::Reload => {
@@ -74,17 +74,34 @@ pub fn mend(job: Failed<'_>) -> Mend {
     }
 }
 
+/// What to do about the cause alone.
+pub(super) fn cause(purpose: Purpose, kind: Option<ErrorKind>) -> &'static str {
+    match (purpose, kind) {
+        (_, None) => "mend what its last event says",
+        (Purpose::Reload, Some(ErrorKind::Permanent)) => {
+            "let archive.url name the archive that has the file, or have the days read anew by `impact-mirror refresh`"
+        }
+        (Purpose::Reload, Some(ErrorKind::Transient)) => {
+            "look at archive.url, its credentials and the way to it (`impact-mirror check` tries it), or at spool.dir"
+        }
+        (_, Some(kind)) => about(kind),
+    }
+}
+
 /// What to do about a cause, by its class.
 const fn about(kind: ErrorKind) -> &'static str {
     match kind {
-        ErrorKind::Transient => "see status.impact.com, and whether impact.com can be reached from here",
+        ErrorKind::Transient => {
+            "look at what these words name: impact.com (status.impact.com) and the way to it, or the spool (spool.dir)"
+        }
         ErrorKind::Throttled => "wait until impact.com's limits open again (`impact-mirror plan` says when)",
         ErrorKind::Remote => {
             "should impact.com end the job itself once more, give their support the id of the remote job"
         }
         ErrorKind::Expired => "have it ordered anew, for the result was gone before it could be fetched",
         ErrorKind::Permanent => {
-            "correct what impact.com will not take in the export's settings (`impact-mirror check` tries them) and reload"
+            "correct what impact.com will not take in the export's settings (`impact-mirror reports describe HANDLE` shows what \
+             the report takes), and reload the daemon's configuration"
         }
         ErrorKind::Credentials => "give the account a valid auth_token and reload the daemon's configuration",
         ErrorKind::Forbidden => "give the token the scope it lacks in impact.com's settings",
@@ -108,7 +125,8 @@ mod tests {
     fn each_class_has_its_own_mend_and_each_purpose_its_command() {
         let refused = said(Some(ErrorKind::Permanent), Purpose::Days);
         assert!(
-            refused.contains("`impact-mirror check`") && refused.ends_with("to try again: impact-mirror jobs retry 7")
+            refused.contains("`impact-mirror reports describe HANDLE`")
+                && refused.ends_with("to try again: impact-mirror jobs retry 7")
         );
         assert!(said(Some(ErrorKind::Forbidden), Purpose::Days).starts_with("give the token the scope"));
         assert!(said(None, Purpose::Days).starts_with("mend what its last event says"));
@@ -117,6 +135,7 @@ mod tests {
             said(Some(ErrorKind::BadFile), Purpose::Reload)
                 .contains("reload actions --from 2026-05-01 --to 2026-05-01")
         );
+        assert!(said(Some(ErrorKind::Permanent), Purpose::Reload).starts_with("let archive.url name"));
         assert!(!said(Some(ErrorKind::BadFile), Purpose::Over).contains("retry"));
     }
 }

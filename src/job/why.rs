@@ -3,7 +3,9 @@
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::JobState;
+use super::mend::{Purpose, cause};
 use crate::figures::moment;
+use crate::retry::ErrorKind;
 
 /// A failed day is due again after this long (design §10).
 const RETRY_FAILED_AFTER: TimeDelta = TimeDelta::hours(1);
@@ -15,6 +17,8 @@ pub struct Known {
     pub day: Option<NaiveDate>,
     /// Why the account is paused, and since when, if it is.
     pub account_paused: Option<(DateTime<Utc>, String)>,
+    /// Whether that is by hand.
+    pub account_by_hand: bool,
     /// The same of the export on the account.
     pub export_paused: Option<(DateTime<Utc>, String)>,
     /// Whether that is by hand: of the export on all accounts.
@@ -63,6 +67,8 @@ pub struct FailedJob {
     pub at: DateTime<Utc>,
     /// Why.
     pub error: String,
+    /// The class of that.
+    pub kind: Option<ErrorKind>,
 }
 
 /// A reason, and what to do about it.
@@ -84,11 +90,20 @@ impl Why {
 pub fn why(export: &str, account: &str, known: &Known, now: DateTime<Utc>) -> Why {
     let resume = format!("impact-mirror accounts resume {account}");
     if let Some((since, reason)) = &known.account_paused {
-        return Why::new(format!("account {account} is paused since {}: {reason}", moment(*since)), resume);
+        let mend = if known.account_by_hand {
+            String::new()
+        } else {
+            format!("; give accounts.{account}.auth_token a valid token and reload the daemon's configuration, then:")
+        };
+        return Why::new(format!("account {account} is paused since {}: {reason}{mend}", moment(*since)), resume);
     }
     if let Some((since, reason)) = &known.export_paused {
-        let resume = if known.export_by_hand { format!("impact-mirror exports resume {export}") } else { resume };
-        return Why::new(format!("{export} is paused on {account} since {}: {reason}", moment(*since)), resume);
+        let (mend, resume) = if known.export_by_hand {
+            ("", format!("impact-mirror exports resume {export}"))
+        } else {
+            ("; give the token the scope, then:", resume)
+        };
+        return Why::new(format!("{export} is paused on {account} since {}: {reason}{mend}", moment(*since)), resume);
     }
     let Some(day) = known.day else {
         return Why::new("nothing is due: every day is loaded".to_owned(), None);
@@ -101,9 +116,13 @@ pub fn why(export: &str, account: &str, known: &Known, now: DateTime<Utc>) -> Wh
         return of_job(day, job, known, now);
     }
     if let Some(failed) = &known.failed {
-        let FailedJob { id, at, error } = failed;
+        let FailedJob { id, at, error, kind } = failed;
         let again = moment(*at + RETRY_FAILED_AFTER);
-        let because = format!("{day} failed at {}: {error}; it is due again at {again}", moment(*at));
+        let because = format!(
+            "{day} failed at {}: {error}; {}; it is due again at {again}",
+            moment(*at),
+            cause(Purpose::Days, *kind)
+        );
         return Why::new(because, format!("impact-mirror jobs retry {id}"));
     }
     if known.remaining <= 0 {
@@ -179,7 +198,7 @@ mod tests {
     #[test]
     fn a_pause_is_said_before_all_else() {
         let paused = Some((at("2026-05-01T00:00:00Z"), "401".to_owned()));
-        let known = Known { account_paused: paused, job: Some(job(JobState::Waiting)), ..due() };
+        let known = Known { account_paused: paused, account_by_hand: true, job: Some(job(JobState::Waiting)), ..due() };
         let why = why("actions", "acme", &known, at("2026-05-02T10:00:00Z"));
         assert_eq!(why.because, "account acme is paused since 2026-05-01 00:00:00Z: 401");
         assert_eq!(why.next.as_deref(), Some("impact-mirror accounts resume acme"));
@@ -211,8 +230,10 @@ mod tests {
 
     #[test]
     fn a_failed_day_says_when_it_is_due_again() {
-        let failed = FailedJob { id: 3, at: at("2026-05-02T09:30:00Z"), error: "no such report".to_owned() };
-        let said = "2026-05-01 failed at 2026-05-02 09:30:00Z: no such report; it is due again at 2026-05-02 10:30:00Z";
+        let kind = Some(ErrorKind::Forbidden);
+        let failed = FailedJob { id: 3, at: at("2026-05-02T09:30:00Z"), error: "no such report".to_owned(), kind };
+        let said = "2026-05-01 failed at 2026-05-02 09:30:00Z: no such report; give the token the scope it lacks in impact.com's \
+                    settings; it is due again at 2026-05-02 10:30:00Z";
         assert_eq!(words(&Known { failed: Some(failed), ..due() }), said);
     }
 

@@ -131,7 +131,7 @@ fn set_bell(scheduler: &JobScheduler, bell: Bell) -> BoxFuture<'_, Result<(), Jo
             Box::pin(async move {
                 ring(&bell).await;
                 if let Err(error) = set_bell(&scheduler, bell).await {
-                    tracing::error!(error = %Chain(&error), "cannot set a schedule's next bell");
+                    tracing::error!(error = %Chain(&error), "cannot set a schedule's next bell, so that it does not ring any more; restart the daemon");
                 }
             })
         })?;

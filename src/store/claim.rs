@@ -39,6 +39,7 @@ pub async fn order(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>)
     let mut busy = Vec::new();
     let mut wait = Wait::No;
     loop {
+        let began = Instant::now();
         let mut turns = find(conn, &accounts, worker, TURNS, now).await?.into_iter().map(|found| found.account);
         let Some(account) = turns.next() else {
             if busy.is_empty() {
@@ -50,7 +51,7 @@ pub async fn order(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>)
         };
         match claim_of(conn, &account, wait, worker, now).await? {
             Tried::Claimed(job) => {
-                worker.turns.keep(turns.filter(|other| *other != account));
+                worker.turns.keep(turns.filter(|other| *other != account), began.elapsed());
                 return Ok(Some(*job));
             }
             Tried::Busy if wait == Wait::No => busy.push(account.as_str().to_owned()),
@@ -72,14 +73,18 @@ pub async fn kept(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>) 
 }
 
 /// Accounts looked for at once.
-const TURNS: i64 = 50;
+const TURNS: i64 = 200;
 /// How long it holds that it is an account's turn. What is more wanted by then waits for as long.
 const TURN: Duration = Duration::from_secs(1);
+/// And for so many times what the search took, for there are many accounts then.
+const TURN_OF_SEARCH: u32 = 20;
+/// But nobody waits longer for it.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 /// What the workers of a pool know for a moment, and need not ask again.
 #[derive(Debug, Clone, Default)]
 pub struct Turns {
-    /// The accounts whose turn is next.
+    /// The accounts whose turn is next, each until when.
     next: Arc<Mutex<VecDeque<(Instant, AccountName)>>>,
     /// Orders whose end is unknown were looked for, and there was none.
     pub none_was_lost: Moment,
@@ -109,14 +114,16 @@ impl Moment {
 impl Turns {
     fn next(&self) -> Option<AccountName> {
         let mut turns = self.next.lock().expect("nobody panics while holding it");
-        turns.retain(|(since, _)| since.elapsed() < TURN);
+        let now = Instant::now();
+        turns.retain(|(until, _)| now < *until);
         turns.pop_front().map(|(_, account)| account)
     }
 
-    fn keep(&self, accounts: impl Iterator<Item = AccountName>) {
-        let now = Instant::now();
+    /// Keeps what a search found that took so long.
+    fn keep(&self, accounts: impl Iterator<Item = AccountName>, search: Duration) {
+        let until = Instant::now() + (search * TURN_OF_SEARCH).clamp(TURN, LONGEST_TURN);
         let mut turns = self.next.lock().expect("nobody panics while holding it");
-        *turns = accounts.map(|account| (now, account)).collect();
+        *turns = accounts.map(|account| (until, account)).collect();
     }
 }
 
@@ -199,9 +206,6 @@ struct Found {
 }
 
 /// The most wanted planned jobs of some accounts: of each account, bucket and way of ordering one at most.
-///
-/// What is ordered of an account is counted along the index `job_open`, so that results that wait to be loaded cost nothing, and
-/// values come by sub-selects, as in `job::claim`.
 async fn find(
     conn: &mut PgConnection,
     accounts: &[String],
@@ -212,72 +216,8 @@ async fn find(
     sqlx::query_as!(
         Found,
         r#"
-        with ours as materialized (
-            select a.name, a.replay_cost
-            from impact_mirror.account a
-            cross join lateral (
-                -- Nobody looks at the jobs of a paused export, so others do not wait for their end.
-                select count(*) as followed
-                from impact_mirror.job u
-                where u.account = a.name and u.finished_at is null and u.state in ('submitting', 'waiting')
-                  and exists (
-                      select 1 from impact_mirror.export_account p
-                      where p.export = u.export and p.account = u.account and p.paused_since is null
-                      offset 0)
-            ) o
-            where a.name = any((select $1::text[])::text[])
-              and a.paused_since is null
-              and a.ordering_paused_since is null
-              and not (select impact_mirror.waits_for_room())
-              and o.followed < (select $3::bigint)
-        ), best as materialized (
-            select o.id, o.account, o.bucket, o.priority, o.replay_of, a.replay_cost
-            from ours a
-            join impact_mirror.bucket b on b.account = a.name and b.bucket <> 'requests'
-            cross join (values (true), (false)) as kind (is_replay)
-            cross join lateral (
-                select j.id, j.account, j.bucket, j.priority, j.replay_of
-                from impact_mirror.job j
-                where j.state = 'planned'
-                  and j.account = b.account and j.bucket = b.bucket and (j.replay_of is not null) = kind.is_replay
-                  and (j.run_at <= now()) is true -- not by the index of what is due next, which has all accounts
-                  and j.export = any((select $2::text[])::text[])
-                  and exists (
-                      select 1
-                      from impact_mirror.export_account ea
-                      join impact_mirror.export e on e.name = ea.export and e.ordering_paused_since is null
-                      where ea.export = j.export and ea.account = j.account and ea.paused_since is null
-                        -- A limit of windows on trial is tried by one order at a time: several would be lost together.
-                        and (j.replay_of is not null or ea.max_window_days is null or ea.max_window_learned_at is not null
-                             or not exists (
-                                 select 1 from impact_mirror.job t
-                                 where t.account = j.account and t.export = j.export
-                                   and t.finished_at is null and t.state in ('submitting', 'waiting', 'ready', 'loading')
-                                 offset 0))
-                      offset 0)
-                  and not exists (
-                      select 1 from impact_mirror.job s
-                      where s.account = j.account and s.bucket = j.bucket and s.program = j.program and s.state = 'submitting'
-                      offset 0)
-                order by j.priority, j.id
-                limit 1
-            ) o
-        )
-        -- Rooms are added up for one after the other, until there is one.
-        select o.id as "id!", o.account as "account!: AccountName", o.bucket as "bucket!: Bucket", o.replay_of,
-               case when o.replay_of is null then 1 else o.replay_cost end as "cost!"
-        from (select * from best order by priority, id) o
-        cross join lateral (
-            select r.room > 0 as has_room, coalesce(b.closed_until > $4, false) as is_closed
-            from impact_mirror.bucket b
-            cross join lateral impact_mirror.bucket_room(b.account, b.bucket, $4) r
-            where b.account = o.account and b.bucket = o.bucket
-        ) d
-        where (d.has_room or (o.replay_of is not null and o.replay_cost = 0 and not d.is_closed))
-          and (o.replay_of is null
-               or exists (select 1 from impact_mirror.bucket_room(o.account, 'requests', $4) h where h.room > 0))
-        order by o.priority, o.id
-        limit (select $5::bigint)
+        select id as "id!", account as "account!: AccountName", bucket as "bucket!: Bucket", replay_of, cost as "cost!"
+        from impact_mirror.most_wanted($1, $2, $3, $4, $5)
         "#,
         accounts,
         &worker.exports,

@@ -336,46 +336,7 @@ pub struct NextDue {
 pub async fn next_due(conn: &mut PgConnection, states: &[JobState], worker: &Worker) -> Result<NextDue, Error> {
     let states: Vec<String> = states.iter().map(|state| state.as_str().to_owned()).collect();
     let next = sqlx::query!(
-        r#"
-        with under_way as (
-            select min(greatest(j.run_at, j.lease_expires_at)) as due_at
-            from unnest((select array_remove($1::text[], 'planned'))) as s (state)
-            cross join lateral (
-                select j.export, j.account, j.run_at, j.lease_expires_at
-                from impact_mirror.job j
-                where j.finished_at is null and j.state = s.state
-                offset 0) j
-            where (j.account in (select unnest((select $2::text[])))) is true -- which Postgres hashes
-              and exists (
-                select 1
-                from impact_mirror.export_account ea
-                join impact_mirror.account a on a.name = ea.account and a.paused_since is null
-                where ea.export = j.export and ea.account = j.account and ea.paused_since is null
-                  and ea.export = any(case when s.state in ('submitting', 'waiting') then (select $4::text[]) else (select $3::text[]) end)
-                offset 0)
-        ), planned as (
-            select j.run_at as due_at
-            from impact_mirror.job j
-            where j.state = 'planned'
-              and j.run_at is not null -- the index's
-              and 'planned' = any((select $1::text[])::text[])
-              and exists (
-                  select 1
-                  from impact_mirror.export_account ea
-                  join impact_mirror.account a
-                      on a.name = ea.account and a.paused_since is null and a.ordering_paused_since is null
-                  join impact_mirror.export e on e.name = ea.export and e.ordering_paused_since is null
-                  where ea.export = j.export and ea.account = j.account and ea.paused_since is null
-                    and ea.account = any((select $2::text[])::text[])
-                    and ea.export = any((select $3::text[])::text[])
-                  offset 0)
-            order by j.run_at
-            limit 1
-        )
-        select extract(epoch from least(u.due_at, p.due_at) - now())::float8 as in_all,
-               extract(epoch from u.due_at - now())::float8 as ordered
-        from under_way u left join planned p on true
-        "#,
+        "select in_all, ordered from impact_mirror.next_due($1, $2, $3, $4)",
         &states,
         &worker.accounts,
         &worker.exports,

@@ -113,7 +113,9 @@ pub enum Error {
         job: crate::job::JobId,
     },
     /// A row holds what no version of ours writes.
-    #[error("unreadable row in {table}: {problem}")]
+    #[error(
+        "unreadable row in {table}: {problem}; put that row right in Postgres, or restore a backup (docs/backup.md)"
+    )]
     Corrupt {
         /// Where.
         table: &'static str,

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use super::{Error, failed};
 use crate::job::JobState;
 use crate::job::why::{FailedJob, Known, OpenJob};
+use crate::retry::ErrorKind;
 
 /// What is known of a feed of an export.
 #[derive(Debug, Clone)]
@@ -24,6 +25,7 @@ pub async fn feeds(conn: &mut PgConnection, export: &str) -> Result<Vec<FeedLine
         select f.account, f.program, d.day as "day?", e.bucket,
                coalesce(a.paused_since, a.ordering_paused_since) as account_since,
                coalesce(a.paused_reason, 'by hand, by ' || a.ordering_paused_by) as account_reason,
+               a.paused_since is null and a.ordering_paused_since is not null as "account_by_hand!",
                coalesce(ea.paused_since, e.ordering_paused_since) as export_since,
                coalesce(ea.paused_reason, 'by hand, by ' || e.ordering_paused_by) as export_reason,
                ea.paused_since is null and e.ordering_paused_since is not null as "export_by_hand!",
@@ -33,6 +35,7 @@ pub async fn feeds(conn: &mut PgConnection, export: &str) -> Result<Vec<FeedLine
                concat_ws(' ', j.remote_status, round(j.remote_percent::numeric)::text || '%') as remote,
                coalesce(j.lease_expires_at > now(), false) as "is_held!",
                fj.id as "failed_id?", c.failed_at as "failed_at?", fj.error_message as "failed_error?",
+               fj.error_kind as "failed_kind?: ErrorKind",
                q.remaining as "remaining!", q.resets_at
         from impact_mirror.feed f
         join impact_mirror.export e on e.name = f.export and e.active
@@ -68,6 +71,7 @@ pub async fn feeds(conn: &mut PgConnection, export: &str) -> Result<Vec<FeedLine
             let known = Known {
                 day: row.day,
                 account_paused: row.account_since.zip(row.account_reason),
+                account_by_hand: row.account_by_hand,
                 export_paused: row.export_since.zip(row.export_reason),
                 export_by_hand: row.export_by_hand,
                 no_room: row.no_room,
@@ -85,6 +89,7 @@ pub async fn feeds(conn: &mut PgConnection, export: &str) -> Result<Vec<FeedLine
                     id,
                     at,
                     error: row.failed_error.unwrap_or_else(|| "without words".to_owned()),
+                    kind: row.failed_kind,
                 }),
                 remaining: row.remaining,
                 resets_at: row.resets_at,

@@ -80,7 +80,8 @@ pub(super) async fn after_load(context: &Context, job: &Job, file: SpoolFile, ke
         }
         Kept::Late => {
             tracing::error!(
-                "no room in the spool to keep the file until the archive takes it: these rows lose their file"
+                "no room in the spool to keep the file until the archive takes it: these rows lose their file; make room in spool.dir and \
+                 mend the archive (`impact-mirror check` tries it)"
             );
         }
     }
@@ -110,7 +111,7 @@ async fn send_late(context: &Context) {
             Ok(()) => tracing::info!(key = late.key, "the archive has taken a file that waited"),
             Err(error) => {
                 file.keep();
-                tracing::warn!(error = %Chain(error.as_ref()), key = late.key, "the archive still does not take files");
+                tracing::warn!(error = %Chain(error.as_ref()), key = late.key, "the archive still does not take files; they are sent again by themselves, and `impact-mirror check` tries it");
                 return;
             }
         }
@@ -167,5 +168,9 @@ async fn prune(context: &Context) {
 }
 
 fn tell<T>(outcome: Result<T, store::Error>) -> Option<T> {
-    outcome.inspect_err(|error| tracing::warn!(error = %Chain(error), "cannot look after the archive")).ok()
+    outcome
+        .inspect_err(
+            |error| tracing::warn!(error = %Chain(error), "cannot look after the archive; a later round does it"),
+        )
+        .ok()
 }

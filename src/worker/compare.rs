@@ -119,7 +119,6 @@ fn note(job: &Job, found: &Comparison) -> String {
 /// Ends a job whose result is somebody else's: an order whose reply was lost was taken for it.
 async fn foreign(context: &Context, job: &Job) -> Result<(), store::Error> {
     let message = "the remote job that was taken for ours, after the reply to the order was lost, is not; `impact-mirror verify` asks anew";
-    tracing::error!(error = message, "job failed");
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     if let Some(id) = &job.remote_job_id {

@@ -76,7 +76,7 @@ pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
         let renewed = renewed.instrument(tracing::debug_span!("heartbeat")).await;
         store::tell(&beat, &renewed);
         if let Err(error) = renewed {
-            tracing::warn!(error = %Chain(&error), "cannot renew leases");
+            tracing::warn!(error = %Chain(&error), "cannot renew leases; trying again");
         }
     }
 }

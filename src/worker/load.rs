@@ -245,7 +245,6 @@ async fn refuse(context: &Context, job: &Job, doubt: Doubt, doubtful: &Doubtful)
     );
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    tracing::error!(error = message, %doubt, "job failed");
     context.tally.add(&metrics::JOBS_FAILED, &[job.export.as_str(), ErrorKind::BadFile.as_str()], 1);
     give_up(&mut tx, job, ErrorKind::BadFile, message, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit the end of a job"))?;

@@ -386,7 +386,7 @@ fn note_no_room(context: &Context, part: &'static str, error: &store::Error) {
     if context.pulse.lacks_room(part, &why) {
         tracing::error!(
             error = why,
-            "the database cannot be written, for its disk is full; nothing goes on until there is room"
+            "the database cannot be written, for its disk is full; free room on Postgres's disk, and work goes on by itself"
         );
     }
 }
@@ -398,8 +398,7 @@ fn tell(job: &Job, outcome: Result<(), store::Error>) {
     if error.is_lease_lost() {
         tracing::warn!(error = %Chain(&error), "step dropped: somebody else has the job now");
     } else {
-        // The lease runs out and the step is repeated.
-        tracing::error!(error = %Chain(&error), "cannot write the outcome of a step");
+        tracing::error!(error = %Chain(&error), "cannot write the outcome of a step; the step is repeated when its lease runs out");
     }
 }
 

@@ -20,7 +20,6 @@ pub(super) async fn or_give_up(
     holder: &str,
 ) -> Result<(), store::Error> {
     if job.compares {
-        tracing::error!(error = message, %kind, "job failed");
         return give_up(conn, job, kind, message, holder).await;
     }
     // A plan that is being made knows nothing of what is learned here: it goes first, and what it plans is called off.
@@ -40,14 +39,11 @@ pub(super) async fn or_give_up(
             failpoint::reach("narrow-written");
             Ok(())
         }
-        AfterRefusal::Fail => {
-            tracing::error!(error = message, %kind, "job failed");
-            give_up(conn, job, kind, message, holder).await
-        }
+        AfterRefusal::Fail => give_up(conn, job, kind, message, holder).await,
         AfterRefusal::FailAll => {
             store::window_limit::disprove(conn, job).await?;
             let with_it = store::window_limit::fail_planned(conn, job, kind, &message, holder).await?;
-            tracing::error!(error = message, %kind, with_it, "job failed: a single day is refused too");
+            tracing::warn!(with_it, "a single day is refused too");
             give_up(conn, job, kind, message, holder).await
         }
     }

@@ -117,7 +117,8 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
             } else {
                 tracing::error!(
                     error = message,
-                    "a disk is full: jobs wait for room, and nothing is ordered until there is some"
+                    "a disk is full: jobs wait for room, and nothing is ordered until there is some; make room there, and work goes on by \
+                     itself"
                 );
             }
             put_off(&mut tx, job, TryAgain { run_at: at, kind, message }, is_unknown, holder).await?;
@@ -129,7 +130,6 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
                 store::remote::forget(&mut tx, &job.account, remote_job_id).await?;
             }
             let message = format!("{message}; {ONE_ORDER}");
-            tracing::error!(error = message, %kind, "job failed");
             give_up(&mut tx, job, kind, message, holder).await?;
         }
         AfterError::OrderAgain { by } => {
@@ -152,7 +152,6 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
             if may_be_length {
                 narrow::or_give_up(&mut tx, job, kind, message, holder).await?;
             } else {
-                tracing::error!(error = message, %kind, "job failed");
                 give_up(&mut tx, job, kind, message, holder).await?;
             }
         }
@@ -226,6 +225,7 @@ pub(super) async fn give_up(
             );
         }
     }
+    tracing::error!(error = message, %kind, "job failed; `impact-mirror jobs show {}` says what to do", job.id);
     store::transition::advance(conn, job, Move::Failed { kind, message }, holder).await
 }
 
@@ -268,7 +268,6 @@ pub(super) async fn abandon(context: &Context, job: &Job) -> Result<(), store::E
     let message = format!("begun {} times at {} and never brought to an end", job.attempts - 1, job.state);
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
-    tracing::error!(error = message, "job failed");
     give_up(&mut tx, job, ErrorKind::Internal, message, context.holder()).await?;
     tx.commit().await.map_err(store::failed("commit the end of a job"))
 }

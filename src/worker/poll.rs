@@ -69,7 +69,6 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
         // Of two orders the first was forgiven, where impact.com answered it with a run that was there.
         AfterPoll::Replay { why } if job.compares && !(is_deduplicated(job, &looked) && job.replays == 0) => {
             let message = format!("{why}; {ONE_ORDER}");
-            tracing::error!(error = message, "job failed");
             give_up(&mut tx, job, ErrorKind::Remote, message, context.holder()).await?;
         }
         AfterPoll::Replay { why } => {
@@ -81,7 +80,6 @@ pub(super) async fn follow(context: &Context, job: &Job, remote: RemoteJob) -> R
             if matches!(remote.status, RemoteStatus::Error | RemoteStatus::Failed) {
                 narrow::or_give_up(&mut tx, job, kind, message, context.holder()).await?;
             } else {
-                tracing::error!(error = message, %kind, "job failed");
                 give_up(&mut tx, job, kind, message, context.holder()).await?;
             }
             failpoint::reach("remote-failure-written");

@@ -67,9 +67,9 @@ pub(super) async fn step(context: &Context, job: &Job, load_id: i64) -> Result<(
 
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("no [archive] is configured")]
+    #[error("no [archive] is configured; set archive.url, or have the days read anew by `impact-mirror refresh`")]
     NoArchive,
-    #[error("load {0} has no file in the archive any more")]
+    #[error("load {0} has no file in the archive any more; `impact-mirror refresh` reads its days anew")]
     NoFile(i64),
     #[error(transparent)]
     Archive(#[from] archive::Error),

@@ -185,7 +185,6 @@ async fn replay_refused(context: &Context, job: &Job, error: &impact::Error) -> 
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     if job.compares {
         let message = format!("Replay refused: {message}; {ONE_ORDER}");
-        tracing::error!(error = message, "job failed");
         if let Some(id) = &job.replay_of {
             store::remote::forget(&mut tx, &job.account, id).await?;
         }
@@ -195,7 +194,6 @@ async fn replay_refused(context: &Context, job: &Job, error: &impact::Error) -> 
         let why = format!("Replay refused: {message}");
         order_again(&mut tx, job, OrderBy::Submission, context.now(), why, context.holder()).await?;
     } else {
-        tracing::error!(error = message, "job failed: Replay refused, and a new submission led back here");
         let message = format!("Replay refused, after a new submission too: {message}");
         give_up(&mut tx, job, ErrorKind::Expired, message, context.holder()).await?;
     }

@@ -69,7 +69,7 @@ impl Soak {
         let mut options = Options {
             clock_speed: 1.0, // a clock that stands still would have every Replay take a second longer
             clicks_per_day: CLICKS_PER_DAY,
-            job_duration: Duration::from_millis(10),
+            job_duration: Duration::from_secs(1),
             limits: Limits { report_export_per_day: PLENTY, click_export_per_day: PLENTY, requests_per_hour: PLENTY },
             accounts: (0..accounts)
                 .map(|number| Account {
@@ -269,7 +269,6 @@ fn write_config(database: &str, base_url: &str, since: NaiveDate, accounts: u64,
         submit = 4
         poll = 4
         load = 4
-        poll_min = "200ms"
         [exports.clicks]
         accounts = "all"
         clicks = true
