@@ -132,7 +132,7 @@ fn written(format: MessageFormat, body: &Value) -> Value {
             let text = if word("status") == "resolved" {
                 format!(":white_check_mark: resolved: {}", word("summary"))
             } else {
-                format!(":warning: {}\n`{}`\n{}", word("summary"), word("mend"), word("runbook"))
+                format!(":warning: {}\n{}\n{}", word("summary"), word("mend"), word("runbook"))
             };
             json!({"text": escaped(&text)})
         }
@@ -159,7 +159,7 @@ mod tests {
     fn a_text_for_slack_calls_nobody() {
         let body = json!({"status": "firing", "summary": "<!channel> a & b", "mend": "status", "runbook": "docs"});
         let text = written(MessageFormat::Slack, &body);
-        assert_eq!(text["text"], ":warning: &lt;!channel&gt; a &amp; b\n`status`\ndocs");
+        assert_eq!(text["text"], ":warning: &lt;!channel&gt; a &amp; b\nstatus\ndocs");
     }
 
     #[test]

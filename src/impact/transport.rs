@@ -256,10 +256,9 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let url: Url = format!("http://localhost:{port}/f?signature=x").parse().unwrap();
         let error = transport("https://api.impact.com").fetch(url.clone()).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the download was redirected to http://localhost, which is refused: its name leads into a private network"
-        );
+        let said =
+            "the download was redirected to http://localhost, which is refused: its name leads into a private network;";
+        assert!(error.to_string().starts_with(said), "{error}");
         // The same from an API on this machine is what the simulator does.
         let local = transport("http://127.0.0.1:1");
         tokio::select! {

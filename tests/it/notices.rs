@@ -194,7 +194,8 @@ async fn a_paused_account_is_told_of_once_by_two_replicas_and_again_when_it_goes
     assert!(alert.is_signed());
     assert_eq!(alert.word("subject"), "brand");
     assert!(alert.word("summary").contains("Authentication failed"), "{}", alert.text);
-    assert_eq!(alert.word("mend"), "impact-mirror accounts resume brand");
+    assert!(alert.word("mend").starts_with("give accounts.brand.auth_token a valid token"), "{}", alert.text);
+    assert!(alert.word("mend").ends_with("then: impact-mirror accounts resume brand"), "{}", alert.text);
     assert_eq!(alert.word("runbook"), "docs/runbook.md#paused_account");
     // Several rounds of both, in which nothing is new.
     world.execute("update impact_mirror.alert set told_at = now() - interval '23 hours'").await;
@@ -272,5 +273,9 @@ async fn slack_hears_a_text() {
     let heard = ear.heard();
     let texts: Vec<String> = heard.iter().map(|one| one.word("text")).collect();
     let of_pause = texts.iter().find(|text| text.contains("actions on brand is paused since"));
-    assert!(of_pause.is_some_and(|text| text.contains("`impact-mirror accounts resume brand`")), "{texts:?}");
+    assert!(
+        of_pause.is_some_and(|text| text
+            .contains("give the token the scope in impact.com's settings, then: impact-mirror accounts resume brand")),
+        "{texts:?}"
+    );
 }

@@ -96,7 +96,7 @@ fn every_error_names_the_key_what_it_holds_and_what_is_allowed() {
         ),
         (
             base(token, "auth_token = { file = \"/no/such/file\" }", ""),
-            "accounts.acme.auth_token.file names the file /no/such/file, which cannot be read: No such file or directory (os error 2)",
+            "accounts.acme.auth_token.file names the file /no/such/file, which cannot be read: No such file or directory (os error 2); write the secret there, or give this user the right to read it",
         ),
         (
             base(token, "auth_token = { credential = \"acme\" }", ""),

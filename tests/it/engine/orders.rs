@@ -141,7 +141,7 @@ async fn a_job_that_never_ends_is_given_up_at_its_deadline() {
     world.inject(Point::Submit, FaultKind::JobNeverEnds);
     assert_eq!(world.sync_in_a_hurry(&settings).await.end, SyncEnd::Failed);
     let words = last_job(&world).await;
-    assert!(words.ends_with("the remote job did not end within 1s"), "{words}");
+    assert!(words.ends_with("the remote job did not end within 1s (workers.job_deadline)"), "{words}");
 }
 
 #[tokio::test]
