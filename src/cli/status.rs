@@ -178,7 +178,7 @@ impl Seen {
             .collect();
         json!({"exports": self.freshness, "accounts": accounts, "quota": self.quota, "in_flight": self.in_flight,
                "failed": self.failed, "window_limits": self.limits, "warnings": self.warnings,
-               "no_room": self.no_room, "why": self.held, "paused_by_hand": self.by_hand})
+               "no_room": self.no_room, "why": self.held, "paused_by_hand": self.by_hand, "late_files": self.late_files})
     }
 
     fn print_wrong(&self) {
@@ -231,7 +231,11 @@ impl Seen {
         for one in &self.failed {
             let words = one.error_message.as_deref().unwrap_or("-");
             let what = format!("job {} of {} failed: {words}", one.id, one.export);
-            wrong(&what, &one.mend().map_or_else(String::new, |mend| mend.line()));
+            let mend = one.mend();
+            wrong(&what, mend.as_ref().map_or("", |mend| mend.cause));
+            if let Some(command) = mend.and_then(|mend| mend.command) {
+                say!("  to try again: {command}"); // as it is, to be copied
+            }
         }
         for one in &self.warnings {
             let what =

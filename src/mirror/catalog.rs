@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
+use sqlx::types::Json;
 
 use super::error::{Error, Place};
 use super::header::LINEAGE;
@@ -25,42 +27,70 @@ pub(super) async fn recorded_names(conn: &mut PgConnection, place: &Place) -> Re
     Ok(recorded.into_iter().map(|column| (column.source_name, column.column_name)).collect())
 }
 
-/// How the table stands now. Takes no lock on it.
-pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<Standing, Error> {
-    let recorded = sqlx::query!(
-        r#"
-        select source_name, column_name, kind as "kind: ColumnKind", origin as "origin: Origin"
-        from impact_mirror.mirrored_column
-        where export = $1
-        order by first_seen_at, column_name
-        "#,
-        place.export.as_str(),
-    )
-    .fetch_all(&mut *conn)
-    .await
-    .map_err(place.database("read the list of columns"))?;
+/// A column as our list has it.
+#[derive(Debug, Deserialize)]
+struct Recorded {
+    source_name: String,
+    column_name: String,
+    kind: ColumnKind,
+    origin: Origin,
+}
 
+/// A column as Postgres has it.
+#[derive(Debug, Deserialize)]
+struct Actual {
+    name: String,
+    kind: String,
+}
+
+/// An index as Postgres has it.
+#[derive(Debug, Deserialize)]
+struct Index {
+    name: String,
+    columns: Vec<String>,
+}
+
+/// How the table stands now. Takes no lock on it. One trip, for every load asks several times.
+pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) -> Result<Standing, Error> {
     let (history, versions, as_known) = (table.history(), table.versions(), table.as_known_name());
     // By a scan and not by `to_regclass`: that may remember that there was no table a moment ago.
     let found = sqlx::query!(
         r#"
-        select c.oid as "oid!", c.relkind = 'p' as "is_partitioned!",
+        select coalesce((
+                   select json_agg(json_build_object('source_name', m.source_name, 'column_name', m.column_name, 'kind', m.kind,
+                                                     'origin', m.origin)
+                                   order by m.first_seen_at, m.column_name)
+                   from impact_mirror.mirrored_column m
+                   where m.export = $7), '[]') as "recorded!: Json<Vec<Recorded>>",
+               c.oid as "oid?", coalesce(c.relkind = 'p', false) as "is_partitioned!",
                exists (
                    select 1 from pg_class h
                    join pg_attribute a on a.attrelid = h.oid and a.attname = '_superseded_by'
-                   where h.relnamespace = n.oid and h.relname = $3 and h.relkind = 'r') as "has_history!",
+                   where h.relnamespace = c.relnamespace and h.relname = $3 and h.relkind = 'r') as "has_history!",
                exists (
                    select 1 from pg_class v
-                   where v.relnamespace = n.oid and v.relname = $4 and v.relkind = 'v'
+                   where v.relnamespace = c.relnamespace and v.relname = $4 and v.relkind = 'v'
                      and (select count(*) from pg_attribute a where a.attrelid = v.oid and a.attnum > 0)
                          = $6 + (select count(*) from pg_attribute a
                                  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
                and exists (
                    select 1 from pg_proc p
-                   where p.pronamespace = n.oid and p.proname = $5 and p.prorettype = c.reltype) as "answers!"
-        from pg_class c
-        join pg_namespace n on n.oid = c.relnamespace
-        where n.nspname = $1 and c.relname = $2
+                   where p.pronamespace = c.relnamespace and p.proname = $5 and p.prorettype = c.reltype) as "answers!",
+               coalesce((
+                   select json_agg(json_build_object('name', a.attname, 'kind', t.typname))
+                   from pg_attribute a
+                   join pg_type t on t.oid = a.atttypid
+                   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), '[]') as "actual!: Json<Vec<Actual>>",
+               coalesce((
+                   select json_agg(json_build_object('name', x.relname, 'columns', coalesce((
+                       select json_agg(a.attname order by k.position)
+                       from unnest(i.indkey::int2[]) with ordinality as k (attnum, position)
+                       join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum), '[]')))
+                   from pg_index i
+                   join pg_class x on x.oid = i.indexrelid
+                   where i.indrelid = c.oid and i.indisvalid), '[]') as "indexes!: Json<Vec<Index>>"
+        from (values (1)) as one (row)
+        left join (pg_class c join pg_namespace n on n.oid = c.relnamespace and n.nspname = $1) on c.relname = $2
         "#,
         table.schema(),
         table.name(),
@@ -68,45 +98,20 @@ pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) 
         versions.name(),
         as_known,
         i64::try_from(VALIDITY.len()).unwrap_or(0),
+        place.export.as_str(),
     )
-    .fetch_optional(&mut *conn)
+    .fetch_one(&mut *conn)
     .await
     .map_err(place.database("look the table up"))?;
-    let table_oid = found.as_ref().map(|found| found.oid);
-    let partitions = match &found {
-        Some(found) if found.is_partitioned => Some(read_partitions(conn, found.oid, place).await?),
+    let table_oid = found.oid;
+    let partitions = match table_oid {
+        Some(oid) if found.is_partitioned => Some(read_partitions(conn, oid, place).await?),
         Some(_) | None => None,
     };
-
-    let actual = sqlx::query!(
-        r#"
-        select a.attname::text as "name!", t.typname::text as "kind!"
-        from pg_attribute a
-        join pg_type t on t.oid = a.atttypid
-        where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-        "#,
-        table_oid,
-    )
-    .fetch_all(&mut *conn)
-    .await
-    .map_err(place.database("read the columns of the table"))?;
-    let mut actual: BTreeMap<_, _> = actual.into_iter().map(|column| (column.name, column.kind)).collect();
-
-    let indexes = sqlx::query!(
-        r#"
-        select c.relname::text as "name!", array_agg(a.attname::text order by k.position) as "columns!"
-        from pg_index i
-        join pg_class c on c.oid = i.indexrelid
-        cross join lateral unnest(i.indkey::int2[]) with ordinality as k (attnum, position)
-        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-        where i.indrelid = $1 and i.indisvalid
-        group by c.relname
-        "#,
-        table_oid,
-    )
-    .fetch_all(&mut *conn)
-    .await
-    .map_err(place.database("read the indexes of the table"))?;
+    let recorded = found.recorded.0;
+    // Those of nothing but expressions are not ours.
+    let indexes = found.indexes.0.into_iter().filter(|index| !index.columns.is_empty());
+    let mut actual: BTreeMap<_, _> = found.actual.0.into_iter().map(|column| (column.name, column.kind)).collect();
 
     let mut columns = Vec::with_capacity(recorded.len());
     for column in recorded {
@@ -133,11 +138,11 @@ pub(super) async fn read(conn: &mut PgConnection, table: &Table, place: &Place) 
         columns,
         foreign,
         partitions,
-        indexes: indexes.into_iter().map(|index| (index.name, index.columns)).collect(),
-        history: match found {
-            Some(found) if found.has_history && found.answers => History::Whole,
-            Some(found) if found.has_history => History::Partial,
-            Some(_) | None => History::None,
+        indexes: indexes.map(|index| (index.name, index.columns)).collect(),
+        history: match (found.has_history, found.answers) {
+            (true, true) => History::Whole,
+            (true, false) => History::Partial,
+            (false, _) => History::None,
         },
     })
 }

@@ -31,7 +31,8 @@ pub(super) async fn record(load: &Load<'_>, conn: &mut PgConnection, layout: &La
                    case when f.type_origin = 'data' and c.type_origin = 'widened' then 'widened' else f.type_origin end as type_origin
             from impact_mirror.mirrored_column c
             cross join load_is
-            left join unnest($3::text[], $4::text[], $5::text[]) as f (column_name, kind, type_origin)
+            -- By sub-selects, so that Postgres keeps one plan for all.
+            left join unnest((select $3::text[]), (select $4::text[]), (select $5::text[])) as f (column_name, kind, type_origin)
                 on f.column_name = c.column_name
             where c.export = $1
               and case when f.column_name is null

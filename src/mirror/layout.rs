@@ -14,7 +14,8 @@ use super::value::{Format, join};
 use crate::column::{ColumnKind, Partition};
 
 /// Where the type of a column comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub(super) enum Origin {
     Configured,

@@ -313,7 +313,7 @@ async fn a_failed_job_says_what_to_do_by_its_class_and_by_what_it_was_for() {
     .unwrap();
     let forbidden = "give the token the scope it lacks in impact.com's settings";
     let status = one_line(&impact_mirror(dir.path(), &["status"]));
-    assert!(status.contains(&format!("{forbidden}; to try again: impact-mirror jobs retry 1")), "{status}");
+    assert!(status.contains(&format!("{forbidden} to try again: impact-mirror jobs retry 1")), "{status}");
     for (id, expected) in [
         ("1", "to try again: impact-mirror jobs retry 1"),
         ("2", "nothing is left to do"),
@@ -365,7 +365,7 @@ async fn status_has_the_keys_that_scripts_build_on() {
     let status = json(dir.path(), "status");
     assert_eq!(
         keys(&status, &[]),
-        words("exports accounts quota in_flight failed window_limits warnings no_room why paused_by_hand")
+        words("exports accounts quota in_flight failed window_limits warnings no_room why paused_by_hand late_files")
     );
     assert_eq!(status["no_room"], Value::Null);
     assert_eq!(keys(&status, &["window_limits"]), words("export account max_window_days why learned_at"));
