@@ -16,7 +16,7 @@ pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
     causes.find_map(|cause| {
         match cause.downcast_ref::<Unanswered>() {
             Some(Unanswered::Failed(error)) => return Some(of_call(error, None)),
-            Some(Unanswered::Uncharged(error)) => return of_database(error),
+            Some(Unanswered::Uncharged(error)) => return store::mend::of(error),
             Some(Unanswered::Spent) | None => {}
         }
         if let Some(error) = cause.downcast_ref::<impact::Error>() {
@@ -31,12 +31,12 @@ pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
             return Some("mend the file there; `impact-mirror check` tries it".to_owned());
         }
         if let Some(error) = cause.downcast_ref::<store::Error>() {
-            return of_database(error);
+            return store::mend::of(error);
         }
         if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
             let without =
                 "look whether the server that database.url names is up, and try again; `impact-mirror check` tries it";
-            return Some(of_statement(error).unwrap_or(without).to_owned());
+            return Some(store::mend::of_statement(error).unwrap_or(without).to_owned());
         }
         of_system(cause.downcast_ref::<io::Error>()?)
     })
@@ -68,41 +68,6 @@ pub fn of_call(error: &impact::Error, account: Option<&str>) -> String {
             | ErrorKind::Internal => format!("check {} and base_url", key("persona")),
         },
     }
-}
-
-/// After a failure of our Postgres.
-pub fn of_database(error: &store::Error) -> Option<String> {
-    let words = match error {
-        store::Error::Connect(source) => of_statement(source).unwrap_or(
-            "start the server that database.url names, or correct database.url; `impact-mirror check` tries it",
-        ),
-        store::Error::Statement { source, .. } => of_statement(source).unwrap_or(
-            "look whether the server that database.url names is up, and try again; `impact-mirror check` tries it",
-        ),
-        store::Error::Migrate(source) => of_statement(source.source()?.downcast_ref()?)?,
-        store::Error::BadUrl { .. }
-        | store::Error::NewerDatabase { .. }
-        | store::Error::OtherMigration { .. }
-        | store::Error::MayNotMigrate { .. }
-        | store::Error::LeaseLost { .. }
-        | store::Error::Corrupt { .. } => return None,
-    };
-    Some(words.to_owned())
-}
-
-/// After what Postgres answered, by the class of its code.
-fn of_statement(error: &sqlx::Error) -> Option<&'static str> {
-    let code = error.as_database_error()?.code()?;
-    Some(match code.as_ref() {
-        "42501" => "give the user of database.url the rights of deploy/sql/roles.sql",
-        "3D000" => "make that database (`createdb`), or correct database.url",
-        "25006" => "let database.url name a primary, and a user that may write: what answers is read-only",
-        "55P03" => "end who holds the table (pg_stat_activity shows it), or try again",
-        "53100" => "free room on Postgres's disk; work goes on by itself then",
-        "53300" => "end other connections, or raise max_connections of Postgres",
-        code if code.starts_with("28") => "correct the user or password in database.url, or pg_hba.conf of Postgres",
-        _ => "see the log of Postgres, and try again; `impact-mirror check` tries the database",
-    })
 }
 
 /// After what the system refused.

@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 
 use super::health::{Health, PATIENCE, State};
 use super::{Face, Mirror};
-use crate::app::mend;
 use crate::error_chain::Chain;
 use crate::store;
 use crate::store::migration::{self, Skew};
@@ -37,7 +36,7 @@ pub(super) async fn readyz(extract::State(face): extract::State<Arc<Face>>) -> (
             format!("the database lacks {lacking} migrations of this version; `impact-mirror migrate` applies them\n"),
         ),
         Ok(Err(error)) => {
-            let next = mend::of_database(&error).map_or_else(String::new, |next| format!("; {next}"));
+            let next = store::mend::of(&error).map_or_else(String::new, |next| format!("; {next}"));
             (StatusCode::SERVICE_UNAVAILABLE, format!("{}{next}\n", Chain(&error)))
         }
         Err(_) => (

@@ -24,6 +24,7 @@ pub mod heard;
 pub mod hint;
 pub mod job;
 pub mod load;
+pub mod mend;
 pub mod migration;
 pub mod order;
 pub mod outbox;

@@ -80,7 +80,8 @@ fn secrets_are_read_from_files_and_credentials_without_their_line_end() {
         "accounts.acme.auth_token.credential holds \"../acme\"; allowed is the name of a credential, without a path"
     );
     std::fs::write(&file, "\n").unwrap();
-    let empty = format!("accounts.acme.auth_token.file is empty in the file {}; write the secret there", file.display());
+    let empty =
+        format!("accounts.acme.auth_token.file is empty in the file {}; write the secret there", file.display());
     assert_eq!(load(&by_file).unwrap_err(), empty);
 }
 
