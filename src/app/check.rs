@@ -298,7 +298,7 @@ fn unanswered(what: &str, account: &str, error: &Unanswered) -> Line {
         Unanswered::Uncharged(error) => Line::warning(
             what,
             format!("not looked at: {}", Chain(error)),
-            crate::store::mend::of(error).unwrap_or_else(|| "try again".to_owned()),
+            store::mend::of(error).unwrap_or_else(|| "try again".to_owned()),
         ),
         Unanswered::Failed(error) => refused(what, account, error),
     }
