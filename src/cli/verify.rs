@@ -130,14 +130,14 @@ fn print_one(request: &VerifyRequest, one: &Compared) {
     let Some(verdict) = one.verdict.as_deref() else {
         match (&one.error_message, one.state) {
             (Some(why), JobState::Failed) => {
-                say!("{name}: not compared: {why}; `impact-mirror jobs show {}` says what to do", one.job_id)
+                say!("{name}: not compared: {why}; `impact-mirror jobs show {}` says what to do", one.job_id);
             }
             (_, JobState::Cancelled) => {
                 say!(
                     "{name}: not compared: job {} was called off; `impact-mirror verify {}` orders anew",
                     one.job_id,
                     request.export
-                )
+                );
             }
             (_, state) => say!("{name}: job {} is {state}", one.job_id),
         }

@@ -37,7 +37,7 @@ pub(super) fn print(job: &JobLine, events: &[JobEvent], story: &Story) {
     print_load(story);
     if let Some(mend) = job.mend() {
         say!("\nWhat to do:");
-        say_as_is!("{}", wrapped("  ", &mend.cause, WIDTH));
+        say_as_is!("{}", wrapped("  ", mend.cause, WIDTH));
         if let Some(command) = mend.command {
             say!("  to try again: {command}");
         }
