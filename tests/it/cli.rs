@@ -340,7 +340,7 @@ async fn status_has_the_keys_that_scripts_build_on() {
     assert_eq!(impact_mirror(dir.path(), &["migrate"]).status.code(), Some(0));
     sqlx::raw_sql(A_FEED).execute(database.pool()).await.unwrap();
     sqlx::raw_sql(
-        r#"
+        r"
         insert into impact_mirror.job (export, account, from_day, to_day, reason, state, priority, bucket, request,
             wanted_after, run_at, created_at, finished_at, error_kind, error_message)
         values ('actions', 'acme', '2026-01-01', '2026-01-01', 'fresh', 'planned', 1, 'report_export', '{}',
@@ -357,7 +357,7 @@ async fn status_has_the_keys_that_scripts_build_on() {
             array['truncated'], now(), now());
         insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id)
         values ('actions', 'acme', '', '2026-01-03', 100000, now(), now(), 1);
-        "#,
+        ",
     )
     .execute(database.pool())
     .await
