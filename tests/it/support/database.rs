@@ -110,7 +110,9 @@ async fn create(template: Option<&str>) -> TestDatabase {
         migrate(&url).await;
     }
     let options = PgConnectOptions::from_str(&url).expect("the server has a URL");
-    let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await.expect("a new database is open");
+    let patience = Duration::from_mins(2); // of a server in a container, on a machine that does much else
+    let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(patience).connect_with(options).await;
+    let pool = pool.expect("a new database is open");
     TestDatabase { url, name, pool }
 }
 
