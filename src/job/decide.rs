@@ -67,8 +67,6 @@ impl PollPolicy {
 pub struct Listable {
     /// Which job of ours.
     pub id: i64,
-    /// When its remote job was made, as far as we know.
-    pub created_at: DateTime<Utc>,
     /// How many remote jobs the list tells of before it comes to the end of that day, this one included.
     pub listed_before: i64,
 }

@@ -20,13 +20,17 @@ pub(super) async fn record(load: &Load<'_>, conn: &mut PgConnection, layout: &La
     let kinds: Vec<String> = layout.columns.iter().map(|column| column.kind().as_str().to_owned()).collect();
     let types: Vec<Option<String>> =
         layout.columns.iter().map(|column| origins.of_type(column).map(str::to_owned)).collect();
+    let told = serde_json::to_string(&(&names, &kinds, &types)).expect("texts are JSON");
+    if is_as_before(load, conn, &told).await? {
+        return Ok(());
+    }
     sqlx::query!(
         r#"
         with load_is as (
             select exists (
                 select 1 from impact_mirror.load l join impact_mirror.job j on j.id = l.job_id
                 where l.id = $6 and j.reload_of is not null) as reload
-        ), changed as (
+        ), wanted as materialized (
             select c.column_name, f.column_name is not null as in_file, load_is.reload, f.kind,
                    case when f.type_origin = 'data' and c.type_origin = 'widened' then 'widened' else f.type_origin end as type_origin
             from impact_mirror.mirrored_column c
@@ -41,8 +45,23 @@ pub(super) async fn record(load: &Load<'_>, conn: &mut PgConnection, layout: &La
                            or (c.type_origin is distinct from f.type_origin
                                and not (f.type_origin is null or (f.type_origin = 'data' and c.type_origin = 'widened')))
                   end
+        ), changed as (
+            select wanted.*
+            from impact_mirror.mirrored_column c
+            join wanted on wanted.column_name = c.column_name
+            where c.export = $1
             order by c.column_name
             for no key update of c skip locked
+        ), seen as (
+            -- Not before a file found nothing to change: what another load held was left.
+            update impact_mirror.export_account ea
+            set columns_seen = impact_mirror.columns_now($1, $8)
+            where (ea.export, ea.account) in (
+                select l.export, l.account
+                from impact_mirror.export_account l
+                where l.export = $1 and l.account = $2
+                  and not exists (select from wanted) and not (select reload from load_is)
+                for no key update skip locked)
         )
         update impact_mirror.mirrored_column c
         set kind = coalesce(changed.kind, c.kind),
@@ -71,11 +90,31 @@ pub(super) async fn record(load: &Load<'_>, conn: &mut PgConnection, layout: &La
         &types as &[Option<String>],
         load.id,
         load.now,
+        told,
     )
     .execute(conn)
     .await
     .map_err(load.place.database("take down the columns"))?;
     Ok(())
+}
+
+/// Whether a file of the account that said the same was found to have the columns that `mirrored_column` says, and nothing
+/// changed there since.
+async fn is_as_before(load: &Load<'_>, conn: &mut PgConnection, told: &str) -> Result<bool, Error> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select 1
+            from impact_mirror.export_account
+            where export = $1 and account = $2 and columns_seen = impact_mirror.columns_now($1, $3)) as "is_as_before!"
+        "#,
+        load.place.export.as_str(),
+        load.target.account.as_str(),
+        told,
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(load.place.database("look whether the columns are as before"))
 }
 
 /// Who says the type of a column.

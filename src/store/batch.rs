@@ -13,8 +13,8 @@ use crate::failpoint;
 use crate::job::Job;
 use crate::job::decide::Listable;
 
-/// The waiting jobs of the account whose turn it is that are due, or will be before half of their pause is over; the most
-/// wanted one first. None where no job is due. One whose last look failed is left to itself.
+/// The waiting job whose turn it is, and those of its account that will be due before half of their pause is over. None where
+/// no job is due. One whose last look failed is left to itself.
 pub async fn due_together(
     conn: &mut PgConnection,
     worker: &Worker,
@@ -24,37 +24,14 @@ pub async fn due_together(
     sqlx::query_as!(
         Listable,
         r#"
-        with free as (
-            select j.id, j.account, j.priority, j.run_at, j.attempts, r.created_at,
-                   greatest(least((j.run_at - j.submitted_at) / case when j.polls = 0 then 1 else 5 end,
-                                  make_interval(secs => $5)), make_interval(secs => $4)) as pause
-            from impact_mirror.job j
-            join impact_mirror.account a on a.name = j.account and a.paused_since is null
-            join impact_mirror.export_account ea
-                on ea.export = j.export and ea.account = j.account and ea.paused_since is null
-            join impact_mirror.remote_job r on r.account = j.account and r.id = j.remote_job_id
-            where j.finished_at is null
-              and j.state = 'waiting'
-              and (j.lease_expires_at is null or j.lease_expires_at <= now())
-              and j.account = any($1) and j.export = any($2)
-        ), lead as (
-            select id, account from free where run_at <= now() order by priority, run_at limit 1
-        )
-        select f.id as "id!",
-               f.created_at as "created_at!",
-               (select count(*) from impact_mirror.remote_job n
-                where n.account = f.account and n.created_at >= f.created_at - interval '1 day') as "listed_before!"
-        from free f
-        join lead on lead.account = f.account
-        where f.id = lead.id or (f.attempts = 0 and f.run_at <= now() + f.pause / 2)
-        order by f.id <> lead.id, f.created_at desc
-        limit $3
+        select id as "id!", listed_before as "listed_before!"
+        from impact_mirror.due_together($1, $2, make_interval(secs => $3), make_interval(secs => $4), $5)
         "#,
         &worker.accounts,
         &worker.followed,
-        MOST,
         poll_min.as_secs_f64(),
         poll_max.as_secs_f64(),
+        MOST,
     )
     .fetch_all(conn)
     .await

@@ -189,13 +189,7 @@ impl Pool {
                 None if context.pulse.is_without_room(OUTCOME) => None,
                 None => return claim_planned(context, &mut conn).await,
             },
-            Self::Poll => {
-                let jobs = together::claim(context, &mut conn).await?;
-                if !jobs.is_empty() {
-                    return Ok(Claimed { jobs, since });
-                }
-                store::job::claim(&mut conn, Step::Poll, &context.worker).await?
-            }
+            Self::Poll => return Ok(Claimed { jobs: together::claim(context, &mut conn).await?, since }),
             Self::Load => store::job::claim(&mut conn, Step::Load, &context.worker).await?,
         };
         Ok(Claimed { jobs: one.into_iter().collect(), since })

@@ -19,20 +19,25 @@ use crate::job::decide::{stands_where_it_stood, worth_listing};
 use crate::retry::ErrorKind;
 use crate::store;
 use crate::store::heard::Paid;
+use crate::store::job::Step;
 
 /// How far their clock may be from ours before the list leaves jobs out, which are then polled singly.
 const MARGIN: TimeDelta = TimeDelta::hours(1);
 
-/// Claims the waiting jobs of one account whose list is worth reading; none where single polls cost no more.
+/// Claims the waiting job whose turn it is, and with it those of its account for which the list is worth reading.
 pub(super) async fn claim(context: &Context, conn: &mut PgConnection) -> Result<Vec<Job>, store::Error> {
     let workers = &context.settings.workers;
     let due = store::batch::due_together(conn, &context.worker, workers.poll_min, workers.poll_max).await?;
+    let Some(lead) = due.first() else { return Ok(Vec::new()) };
     let jobs = worth_listing(&due);
-    // The first is the one whose turn it is: where the list is not worth it for that one, it is polled by itself.
-    if due.first().is_none_or(|lead| !jobs.contains(&lead.id)) {
-        return Ok(Vec::new());
+    if jobs.contains(&lead.id) {
+        let jobs = store::batch::claim(conn, &jobs, &context.worker).await?;
+        if !jobs.is_empty() {
+            return Ok(jobs);
+        }
     }
-    store::batch::claim(conn, &jobs, &context.worker).await
+    // The list is not worth it for that one, or a colleague took it.
+    Ok(store::job::claim(conn, Step::Poll, &context.worker).await?.into_iter().collect())
 }
 
 /// Reads the list, as long as that costs fewer calls than single polls, and writes what it tells of. Gives the jobs that

@@ -15,8 +15,11 @@ pub mod zone;
 
 use std::io::{self, Write};
 
+use chrono::{DateTime, Utc};
+
 use self::action::Action;
 use self::column::{Column, Kind};
+use self::dice::Dice;
 use self::performance::Summary;
 use self::request::{DataRequest, Feed};
 use self::table::{Dialect, Table};
@@ -67,7 +70,7 @@ fn write_summaries<W: Write>(
 ) -> io::Result<(W, u64)> {
     let mut rows = rows(request);
     if request.random_order {
-        rows = order(rows.len() as u64, true)
+        rows = order(rows.len() as u64, Some(request.now))
             .filter_map(|index| rows.get(usize::try_from(index).ok()?).cloned())
             .collect();
     }
@@ -104,7 +107,7 @@ fn actions(request: &DataRequest) -> impl Iterator<Item = Action> {
     request.window.days(request.zone, request.now).flat_map(move |day| {
         request.streams.iter().flat_map(move |stream| {
             let count = stream.action_count(day);
-            order(count, request.random_order)
+            order(count, request.random_order.then_some(request.now))
                 .filter_map(move |index| stream.action(day, index, count, request.now))
                 .filter(|action| request.window.contains(action.event_at))
                 .filter(|action| request.statuses.show(action.status, request.reversed_by_default))
@@ -116,18 +119,24 @@ fn clicks(request: &DataRequest) -> impl Iterator<Item = click::Click> {
     request.window.days(request.zone, request.now).flat_map(move |day| {
         request.streams.iter().flat_map(move |stream| {
             let count = stream.click_count(day);
-            order(count, request.random_order)
+            order(count, request.random_order.then_some(request.now))
                 .map(move |index| stream.click(day, index, count))
                 .filter(|click| click.at <= request.now && request.window.contains(click.at))
         })
     })
 }
 
-/// The numbers below `count`: the last first, or all over the place.
-fn order(count: u64, random: bool) -> impl Iterator<Item = u64> {
-    // 1,000,003 is prime: steps of that length visit every number below any count that it does not divide.
-    let step = if random && !count.is_multiple_of(1_000_003) { 1_000_003 } else { count.saturating_sub(1) };
-    (0..count).map(move |at| ((at + 1) * step) % count)
+/// The numbers below `count`: the last first, or all over the place, and in another order a second later.
+fn order(count: u64, random_at: Option<DateTime<Utc>>) -> impl Iterator<Item = u64> {
+    // Steps of a prime length visit every number below any count that it does not divide.
+    const PRIMES: [u64; 8] =
+        [1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121];
+    let (first, step) = random_at.map_or((0, count.saturating_sub(1)), |now| {
+        let mut dice = Dice::new(&[now.timestamp().cast_unsigned()]);
+        (dice.below(count), dice.pick(&PRIMES))
+    });
+    let step = if count.is_multiple_of(step.max(1)) { count.saturating_sub(1) } else { step };
+    (0..count).map(move |at| (first + (at + 1) * step) % count)
 }
 
 #[cfg(test)]
@@ -136,12 +145,15 @@ mod tests {
 
     #[test]
     fn either_order_visits_every_row_once() {
-        assert_eq!(order(5, false).collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
-        for count in [0, 1, 2, 7, 1000] {
-            let mut visited: Vec<u64> = order(count, true).collect();
+        let at = |second| DateTime::from_timestamp(second, 0);
+        let all = |count, random_at| order(count, random_at).collect::<Vec<u64>>();
+        assert_eq!(all(5, None), [4, 3, 2, 1, 0]);
+        for (count, second) in (0..8).chain([1000, 1_000_003]).zip(1_800_000_000..) {
+            let mut visited = all(count, at(second));
             visited.sort_unstable();
             assert_eq!(visited, (0..count).collect::<Vec<_>>());
         }
-        assert_ne!(order(50, true).collect::<Vec<_>>(), order(50, false).collect::<Vec<_>>());
+        assert_ne!(all(50, at(1_800_000_000)), all(50, None));
+        assert_ne!(all(50, at(1_800_000_000)), all(50, at(1_800_000_001)), "nor is it that of the second before");
     }
 }
