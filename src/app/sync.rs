@@ -11,6 +11,7 @@ use crate::export::ExportName;
 use crate::scheduler::Waiting;
 use crate::store;
 use crate::store::coverage::Progress;
+use crate::store::tick::Fired;
 use crate::worker;
 
 /// How often progress is looked at, while that takes next to no time.
@@ -53,10 +54,10 @@ pub async fn sync(
 ) -> anyhow::Result<SyncReport> {
     let began_at = now(database).await?;
     {
+        let at = Clock.now();
+        let fired = engine.crons().iter().map(|cron| Fired { export: &cron.export, account: &cron.account, at });
         let mut conn = database.pool().acquire().await?;
-        for cron in engine.crons() {
-            store::tick::note(&mut conn, &cron.export, &cron.account, Clock.now()).await?;
-        }
+        store::tick::note(&mut conn, &fired.collect::<Vec<_>>()).await?;
     }
     let exports = engine.context().worker.exports.clone();
     let mut pass = engine.planner().pass().await?;

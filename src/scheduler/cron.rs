@@ -1,6 +1,7 @@
 //! The schedules. A tick is written down, so that one missed while nobody ran is caught up at the next start, and one
 //! seen by several replicas counts once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::wake::Wakes;
 
 /// A bell is set for no later than this, so that a clock that was set or a laptop that slept is noticed.
 const LONGEST_SLEEP: TimeDelta = TimeDelta::minutes(30);
+/// And for no later than this where ticks could not be written.
+const REPEAT: TimeDelta = TimeDelta::minutes(1);
 
 /// The schedule of an export on an account.
 #[derive(Debug, Clone)]
@@ -62,25 +65,30 @@ impl Cron {
     }
 }
 
-/// Writes the ticks that nobody saw: an export that never ticked does so now, and one whose time has passed since its
+/// Writes the ticks that are not written yet: an export that never ticked does so now, and one whose time has passed since its
 /// last tick does so once, however many it missed. Says whether any did.
 pub async fn catch_up(pool: &PgPool, crons: &[Cron]) -> Result<bool, store::Error> {
     let now = Clock.now();
     let mut conn = pool.acquire().await.map_err(store::failed("get a connection"))?;
-    let ticks = store::tick::last(&mut conn).await?;
-    let mut any = false;
+    let last = store::tick::last(&mut conn).await?;
+    let last: HashMap<_, _> = last.iter().map(|tick| ((&tick.export, &tick.account), tick.last_tick_at)).collect();
+    let mut fired = Vec::new();
     for cron in crons {
-        let last = ticks.iter().find(|tick| tick.export == cron.export && tick.account == cron.account);
-        let at = match last.and_then(|tick| tick.last_tick_at) {
+        let at = match last.get(&(&cron.export, &cron.account)).copied().flatten() {
             None => Some(now),
-            Some(_) => cron.last_before(now),
+            Some(last) => cron.last_before(now).filter(|at| *at > last),
         };
         if let Some(at) = at {
-            any |= store::tick::note(&mut conn, &cron.export, &cron.account, at).await?;
-            failpoint::reach("tick-committed");
+            fired.push(store::tick::Fired { export: &cron.export, account: &cron.account, at });
         }
     }
-    Ok(any)
+    if fired.is_empty() {
+        return Ok(false);
+    }
+    let count = store::tick::note(&mut conn, &fired).await?;
+    failpoint::reach("tick-committed");
+    tracing::debug!(count, "schedules fired");
+    Ok(count > 0)
 }
 
 /// Runs the schedules until told to stop.
@@ -92,46 +100,49 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), JobSchedulerError> {
     let mut scheduler = JobScheduler::new().await?;
-    for cron in crons {
-        let beat = Arc::new(pulse.begin("schedules"));
-        let (cron, pool, wakes, query) = (Arc::new(cron), pool.clone(), Arc::clone(&wakes), pulse.query());
-        set_bell(&scheduler, Bell { cron, pool, wakes, beat, query }).await?;
-    }
+    let beat = Arc::new(pulse.begin("schedules"));
+    let bell = Bell { crons: crons.into(), pool, wakes, beat, query: pulse.query() };
+    set_bell(&scheduler, bell, LONGEST_SLEEP).await?;
     scheduler.start().await?;
     stop.cancelled().await;
     scheduler.shutdown().await
 }
 
+/// One for all schedules: the scheduler loses jobs where hundreds of them are due at one moment.
 #[derive(Clone)]
 struct Bell {
-    cron: Arc<Cron>,
+    crons: Arc<[Cron]>,
     pool: PgPool,
     wakes: Arc<Wakes>,
     beat: Arc<Beat>,
-    /// What writing a tick takes at most.
+    /// What writing ticks takes at most.
     query: Duration,
 }
 
-/// Sets a bell for the next occurrence. The scheduler's own cron jobs keep the zone's offset of the day they were made
+/// Sets the bell for the next occurrence. The scheduler's own cron jobs keep the zone's offset of the day they were made
 /// and so drift by an hour when the clocks change; a bell set anew each time does not.
 ///
 /// Boxed, for it calls itself through the job it makes.
-fn set_bell(scheduler: &JobScheduler, bell: Bell) -> BoxFuture<'_, Result<(), JobSchedulerError>> {
+fn set_bell(
+    scheduler: &JobScheduler,
+    bell: Bell,
+    longest_sleep: TimeDelta,
+) -> BoxFuture<'_, Result<(), JobSchedulerError>> {
     async move {
         let now = Clock.now();
-        let Some(next) = bell.cron.next_after(now) else {
+        let Some(next) = bell.crons.iter().filter_map(|cron| cron.next_after(now)).min() else {
             bell.beat.silent();
-            return Ok(()); // a date that never comes
+            return Ok(()); // there are none, or dates that never come
         };
         // Bells ring by whole seconds, up to one early.
-        let left = (next - now).min(LONGEST_SLEEP).to_std().unwrap_or(Duration::ZERO) + Duration::from_secs(1);
-        bell.beat.round(left + bell.query);
+        let left = (next - now).min(longest_sleep).to_std().unwrap_or(Duration::ZERO) + Duration::from_secs(1);
+        bell.beat.round(left + 2 * bell.query);
         let job = Job::new_one_shot_async(left, move |_id, scheduler: JobScheduler| {
             let bell = bell.clone();
             Box::pin(async move {
-                ring(&bell).await;
-                if let Err(error) = set_bell(&scheduler, bell).await {
-                    tracing::error!(error = %Chain(&error), "cannot set a schedule's next bell, so that it does not ring any more; restart the daemon");
+                let longest_sleep = if ring(&bell).await { LONGEST_SLEEP } else { REPEAT };
+                if let Err(error) = set_bell(&scheduler, bell, longest_sleep).await {
+                    tracing::error!(error = %Chain(&error), "cannot set the next bell of the schedules, so that they do not ring any more; restart the daemon");
                 }
             })
         })?;
@@ -141,22 +152,17 @@ fn set_bell(scheduler: &JobScheduler, bell: Bell) -> BoxFuture<'_, Result<(), Jo
     .boxed()
 }
 
-async fn ring(bell: &Bell) {
-    let Some(at) = bell.cron.last_before(Clock.now()) else { return };
-    let ticked = async {
-        let mut conn = bell.pool.acquire().await.map_err(store::failed("get a connection"))?;
-        store::tick::note(&mut conn, &bell.cron.export, &bell.cron.account, at).await
-    };
-    match ticked.await {
-        Ok(true) => {
-            tracing::debug!(export = %bell.cron.export, account = %bell.cron.account, "schedule fired");
-            bell.wakes.plan.notify_one();
-        }
+/// Writes what is due; says whether that was possible.
+async fn ring(bell: &Bell) -> bool {
+    match catch_up(&bell.pool, &bell.crons).await {
+        Ok(true) => bell.wakes.plan.notify_one(),
         Ok(false) => {}
         Err(error) => {
-            tracing::warn!(error = %Chain(&error), export = %bell.cron.export, "cannot write a tick; the next one stands for it");
+            tracing::warn!(error = %Chain(&error), "cannot write which schedules fired; trying again");
+            return false;
         }
     }
+    true
 }
 
 #[cfg(test)]

@@ -32,24 +32,45 @@ pub async fn last(conn: &mut PgConnection) -> Result<Vec<Tick>, Error> {
     .map_err(failed("read ticks"))
 }
 
-/// Notes that an export's schedule fired on an account. Says whether that is news: another replica may have been first.
-pub async fn note(
-    conn: &mut PgConnection,
-    export: &ExportName,
-    account: &AccountName,
-    at: DateTime<Utc>,
-) -> Result<bool, Error> {
+/// That an export's schedule fired on an account.
+#[derive(Debug, Clone, Copy)]
+pub struct Fired<'a> {
+    /// The export.
+    pub export: &'a ExportName,
+    /// The account.
+    pub account: &'a AccountName,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Notes which schedules fired. Says how many of these are news: another replica may have been first.
+pub async fn note(conn: &mut PgConnection, fired: &[Fired<'_>]) -> Result<u64, Error> {
+    let exports: Vec<_> = fired.iter().map(|one| one.export.as_str().to_owned()).collect();
+    let accounts: Vec<_> = fired.iter().map(|one| one.account.as_str().to_owned()).collect();
+    let times: Vec<_> = fired.iter().map(|one| one.at).collect();
     let ticked = sqlx::query!(
         r#"
-        update impact_mirror.export_account set last_tick_at = $3
-        where export = $1 and account = $2 and (last_tick_at is null or last_tick_at < $3)
+        with news as (
+            select ea.export, ea.account, fired.at
+            from impact_mirror.export_account ea
+            join unnest($1::text[], $2::text[], $3::timestamptz[]) as fired (export, account, at)
+                on fired.export = ea.export and fired.account = ea.account
+            where ea.last_tick_at is null or ea.last_tick_at < fired.at
+            -- In one order, for another replica does the same.
+            order by ea.export, ea.account
+            for no key update of ea
+        )
+        update impact_mirror.export_account ea
+        set last_tick_at = news.at
+        from news
+        where ea.export = news.export and ea.account = news.account and (ea.last_tick_at is null or ea.last_tick_at < news.at)
         "#,
-        export.as_str(),
-        account.as_str(),
-        at,
+        &exports,
+        &accounts,
+        &times,
     )
     .execute(conn)
     .await
-    .map_err(failed("write a tick"))?;
-    Ok(ticked.rows_affected() > 0)
+    .map_err(failed("write ticks"))?;
+    Ok(ticked.rows_affected())
 }

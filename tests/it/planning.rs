@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -10,11 +11,16 @@ use impact_mirror::account::AccountName;
 use impact_mirror::config::{self, Programs, Settings};
 use impact_mirror::export::{Bucket, ExportName, Program};
 use impact_mirror::plan::Cell;
+use impact_mirror::pulse::Pulse;
+use impact_mirror::scheduler::{self, Cron};
 use impact_mirror::store::configured::{self, Ticks};
 use impact_mirror::store::quota::{self, Charge, Charged, Purpose};
 use impact_mirror::store::{coverage, current};
+use impact_mirror::wake::Wakes;
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
 
+use crate::support::daemon::eventually;
 use crate::support::database::migrated;
 
 /// Three accounts with two exports of two programs each.
@@ -221,4 +227,47 @@ async fn contents(conn: &mut PgConnection) -> Vec<String> {
     .fetch_all(conn)
     .await
     .unwrap()
+}
+
+/// More than the scheduler below has room for at one moment.
+#[tokio::test]
+async fn schedules_of_hundreds_of_accounts_that_are_due_at_one_moment_all_fire() {
+    let database = migrated().await;
+    let accounts: Vec<AccountName> = (0..600).map(|number| AccountName::new(format!("a{number}"))).collect();
+    sqlx::raw_sql(
+        "insert into impact_mirror.account (name, persona, time_zone)
+             select 'a' || number, 'brand', 'UTC' from generate_series(0, 599) as number;
+         insert into impact_mirror.export (name, bucket, table_name, freshness, refresh)
+             values ('actions', 'report_export', 'actions', '1 day', '[]');
+         insert into impact_mirror.export_account (export, account, last_tick_at)
+             select 'actions', name, now() - interval '1 hour' from impact_mirror.account",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let cron = |account: &AccountName| Cron {
+        export: ExportName::new("actions"),
+        account: account.clone(),
+        schedule: "* * * * * *".to_owned(),
+        time_zone: chrono_tz::America::New_York,
+    };
+    let (wakes, pulse, stop) = (Arc::new(Wakes::default()), Arc::new(Pulse::default()), CancellationToken::new());
+    let crons = accounts.iter().map(cron).collect();
+    let pool = database.pool().clone();
+    let running = {
+        let (wakes, stop) = (Arc::clone(&wakes), stop.clone());
+        tokio::spawn(async move { scheduler::run(pool, crons, wakes, &pulse, stop).await })
+    };
+    let slowest = "select min(last_tick_at) from impact_mirror.export_account";
+    let (mut seen, mut last) = (0, Utc::now());
+    eventually("each fires again and again", async || {
+        let tick: DateTime<Utc> = sqlx::query_scalar(slowest).fetch_one(database.pool()).await.unwrap();
+        if tick > last {
+            (seen, last) = (seen + 1, tick);
+        }
+        seen == 3
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
