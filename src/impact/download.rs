@@ -1,6 +1,7 @@
 //! Fetches the result of a job: redirects by hand, and a look at the first bytes (impact-api §2.6, §8.5).
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use chrono_tz::Tz;
@@ -26,6 +27,12 @@ const PEEK_BYTES: usize = 64 << 10;
 /// The most decoded bytes of a result file. What the disk can take is for the spool to say.
 const FILE_BYTES: u64 = 64 << 30;
 
+/// A file that brings fewer bytes a second is given up: it would keep a worker from other files for as long as it likes.
+const LEAST_BYTES_PER_SECOND: u64 = 1024;
+
+/// That is reckoned over so many times what a line may be silent.
+const SPANS: u32 = 5;
+
 /// What came of a download.
 #[derive(Debug)]
 pub struct Downloaded {
@@ -45,7 +52,7 @@ pub enum Download {
 }
 
 /// The bytes of a result file, as they arrive. Reading waits for each piece at most as long as a dead line would need to be
-/// noticed, and for the whole as long as it takes.
+/// noticed, and for the whole as long as it takes, unless that is a kilobyte a second.
 pub struct Body {
     bytes: Unpacked,
     content_type: Option<HeaderValue>,
@@ -54,13 +61,36 @@ pub struct Body {
     ahead: Bytes,
     /// Decoded bytes that may still come.
     left_bytes: u64,
+    pace: Pace,
+}
+
+/// How fast bytes come while they are waited for.
+struct Pace {
+    span: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Takes down what came and how long that was waited for. After each span gives what came in it, where that was too little.
+    fn came(&mut self, bytes: usize, waited: Duration) -> Option<Self> {
+        self.bytes += bytes as u64;
+        self.waited += waited;
+        if self.waited < self.span {
+            return None;
+        }
+        let span = std::mem::replace(self, Self { span: self.span, waited: Duration::ZERO, bytes: 0 });
+        let least = u128::from(LEAST_BYTES_PER_SECOND) * span.waited.as_millis() / 1000;
+        (u128::from(span.bytes) < least).then_some(span)
+    }
 }
 
 impl Body {
-    async fn new(call: Call, response: Response) -> Result<Self, Error> {
+    async fn new(call: Call, response: Response, silence: Duration) -> Result<Self, Error> {
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let bytes = Unpacked::new(call, response).await?;
-        Ok(Self { bytes, content_type, call, ahead: Bytes::new(), left_bytes: FILE_BYTES })
+        let pace = Pace { span: SPANS * silence, waited: Duration::ZERO, bytes: 0 };
+        Ok(Self { bytes, content_type, call, ahead: Bytes::new(), left_bytes: FILE_BYTES, pace })
     }
 
     /// The length in bytes that the file must have; none where it is unknown, as under a content encoding.
@@ -83,7 +113,11 @@ impl Body {
 
     /// The next bytes from the network.
     async fn pull(&mut self) -> Result<Option<Bytes>, Error> {
+        let began = Instant::now();
         let Some(chunk) = self.bytes.chunk().await? else { return Ok(None) };
+        if let Some(Pace { waited, bytes, .. }) = self.pace.came(chunk.len(), began.elapsed()) {
+            return Err(Error::TooSlow { call: self.call, bytes, waited });
+        }
         match self.left_bytes.checked_sub(chunk.len() as u64) {
             Some(left) => self.left_bytes = left,
             None => return Err(Error::TooLarge { call: self.call, limit_bytes: FILE_BYTES }),
@@ -206,7 +240,8 @@ async fn file_or_job(
     zone: Tz,
     id: &RemoteJobId,
 ) -> Result<Download, Error> {
-    let mut body = within(call, transport.patience.envelope, Body::new(call, response)).await?;
+    let mut body =
+        within(call, transport.patience.envelope, Body::new(call, response, transport.patience.idle)).await?;
     let Some(head) = within(call, transport.patience.envelope, body.peek()).await? else {
         return Ok(Download::File(body));
     };
@@ -307,6 +342,32 @@ mod tests {
             bytes += chunk.len();
         }
         assert_eq!(bytes, 13);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_drips_is_given_up() {
+        let client = drip("HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\nx", 998, SHORT / 4).await;
+        let mut body = body(&client).await;
+        let began = Instant::now();
+        let error = loop {
+            match body.chunk().await {
+                Ok(chunk) => assert!(chunk.is_some() && began.elapsed() < 50 * SHORT),
+                Err(error) => break error,
+            }
+        };
+        assert!(began.elapsed() > SPANS * SHORT / 2, "it had its time");
+        assert!(matches!(error, Error::TooSlow { bytes: 5..200, .. }), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Transient);
+    }
+
+    #[test]
+    fn a_pace_is_that_of_its_span() {
+        let second = Duration::from_secs(1);
+        let mut pace = Pace { span: 5 * second, waited: Duration::ZERO, bytes: 0 };
+        assert!((0..10).all(|_| pace.came(1024, second).is_none()), "just fast enough");
+        assert!((0..4).all(|_| pace.came(1000, second).is_none()), "the span is not over");
+        assert!(pace.came(1000, second).is_some_and(|slow| slow.bytes == 5000));
+        assert!(pace.came(0, 4 * second).is_none() && pace.came(1 << 20, second).is_none(), "a pause is not a pace");
     }
 
     #[tokio::test]

@@ -117,6 +117,16 @@ pub enum Error {
         /// How long we waited.
         limit: Duration,
     },
+    /// A file of which hardly anything comes.
+    #[error("the answer to {call} brought {bytes} bytes in {} s and was given up; nobody waits for a file that slow", waited.as_secs())]
+    TooSlow {
+        /// What was asked.
+        call: Call,
+        /// What came.
+        bytes: u64,
+        /// How long we waited for that.
+        waited: Duration,
+    },
     /// 5xx, 408, 425, or storage out of order.
     #[error("{} failed on the other side with status {}: {}", .0.call, .0.status, .0.message)]
     Server(Refusal),
@@ -208,6 +218,7 @@ impl Error {
             | Self::Transport { .. }
             | Self::Packed { .. }
             | Self::TimedOut { .. }
+            | Self::TooSlow { .. }
             | Self::Server(_)
             | Self::Unreadable { .. }
             | Self::HtmlPage { .. } => ErrorKind::Transient,
@@ -240,6 +251,7 @@ impl Error {
             | Self::Transport { call, .. }
             | Self::Packed { call, .. }
             | Self::TimedOut { call, .. }
+            | Self::TooSlow { call, .. }
             | Self::Unreadable { call, .. }
             | Self::Bomb { call, .. }
             | Self::TooLarge { call, .. } => Some(*call),
@@ -270,6 +282,7 @@ impl Error {
             | Self::Transport { .. }
             | Self::Packed { .. }
             | Self::TimedOut { .. }
+            | Self::TooSlow { .. }
             | Self::Credentials(_)
             | Self::Forbidden(_)
             | Self::NotFound(_)
@@ -302,6 +315,7 @@ impl Error {
             | Self::Transport { .. }
             | Self::Packed { .. }
             | Self::TimedOut { .. }
+            | Self::TooSlow { .. }
             | Self::Unreadable { .. }
             | Self::Bomb { .. }
             | Self::TooLarge { .. }
@@ -329,6 +343,7 @@ impl Error {
             | Self::Transport { .. }
             | Self::Packed { .. }
             | Self::TimedOut { .. }
+            | Self::TooSlow { .. }
             | Self::Unreadable { .. }
             | Self::Bomb { .. }
             | Self::TooLarge { .. }
@@ -346,6 +361,7 @@ impl Error {
             Self::Transport { .. }
             | Self::Packed { .. }
             | Self::TimedOut { .. }
+            | Self::TooSlow { .. }
             | Self::Server(_)
             | Self::Unreadable { .. }
             | Self::Bomb { .. }
@@ -370,6 +386,7 @@ impl Error {
             Self::Transport { .. }
             | Self::Packed { .. }
             | Self::TimedOut { .. }
+            | Self::TooSlow { .. }
             | Self::Server(_)
             | Self::Unreadable { .. }
             | Self::Bomb { .. }

@@ -124,14 +124,32 @@ async fn names_and_words_are_text_on_the_page_whatever_they_are() {
 #[tokio::test]
 async fn every_answer_carries_the_headers_that_protect_it() {
     let face = Face::new().await;
-    for path in ["/", "/style.css", "/script.js", "/exports/x", "/audit", "/healthz", "/readyz", "/metrics", "/nowhere"]
-    {
-        let response = face.get(path).await;
+    let gets = [
+        "/",
+        "/style.css",
+        "/script.js",
+        "/exports/x",
+        "/jobs/1",
+        "/loads/1",
+        "/audit",
+        "/login",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/nowhere",
+        "/postback/none",
+    ];
+    let posts = ["/login", "/logout", "/exports/x/pause", "/jobs/1/retry", "/accounts/x/pause", "/postback/none"];
+    let asked = gets.map(|path| (Method::GET, path)).into_iter().chain(posts.map(|path| (Method::POST, path)));
+    for (method, path) in asked {
+        let response = ask(&face.server, method, path).await;
         let policy = response.headers()["content-security-policy"].to_str().unwrap();
         for part in [
             "default-src 'none'",
             "style-src 'self'",
             "script-src 'self';",
+            "connect-src 'self'",
+            "base-uri 'none'",
             "form-action 'self'",
             "frame-ancestors 'none'",
         ] {
@@ -139,6 +157,7 @@ async fn every_answer_carries_the_headers_that_protect_it() {
         }
         assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
         assert_eq!(response.headers()["referrer-policy"], "same-origin", "{path}");
+        assert_eq!(response.headers()["cross-origin-resource-policy"], "same-origin", "{path}");
         let caching = if path.ends_with("css") || path.ends_with("js") { "max-age=3600" } else { "no-store" };
         assert_eq!(response.headers()["cache-control"], caching, "{path}");
     }

@@ -13,6 +13,7 @@ use axum::http::Response;
 use impact_mirror::sandbox::{Fault, FaultKind, Point};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::Client;
+use reqwest::redirect::Policy;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 use tokio::net::TcpListener;
@@ -21,6 +22,13 @@ use url::Url;
 use crate::support::daemon::{BRAND, Mirrored, Process, Scene, Wishes, eventually, still};
 
 const POSTBACK: &str = "postback-s3cret-0123456789";
+/// What lets people act on the page.
+const PAGE: &str = "page-s3cret-0123456789";
+/// What messages are signed with, and what the address of their receiver holds.
+const SIGNING: &str = "signing-s3cret-0123456789";
+const RECEIVER: &str = "receiver-s3cret-0123456789";
+/// Of an archive elsewhere; the process has it in its environment.
+const STORAGE: &str = "storage-s3cret-0123456789";
 /// What a signed URL of the sandbox, and one of the hostile server, is known by.
 const SIGNATURES: [&str; 2] = ["signature=", "s1gnature"];
 /// The SID and the token of the sandbox's brand as `Authorization` has them.
@@ -31,6 +39,8 @@ struct Life {
     scene: Scene,
     role: String,
     password: String,
+    /// Of the session of who signed in on the page: its cookie, and the token of its forms.
+    session: Vec<String>,
     /// What was said so far, each with its origin.
     said: Vec<(String, String)>,
 }
@@ -51,23 +61,72 @@ impl Life {
         url.set_password(Some(&password)).unwrap();
         let dir = scene.dir.path().to_owned();
         fs::write(dir.join("postback"), POSTBACK).unwrap();
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         scene.edit_config(|text| {
             let archive = format!("[archive]\nurl = \"file://{}\"\n\n", dir.join("archive").display());
-            let secret = format!("[http]\npostback_secret = {{ file = \"{}\" }}\n", dir.join("postback").display());
-            text.replace(&before, url.as_str()).replace("[http]\n", &(archive + &secret))
+            let secret = format!(
+                "[http]\ntoken = {{ env = \"PAGE_TOKEN\" }}\npostback_secret = {{ file = \"{}\" }}\n",
+                dir.join("postback").display()
+            );
+            let receiver = "url = { env = \"RECEIVER\" }\nsecret = { env = \"SIGNING\" }\n";
+            let receivers = format!("[alerts]\n{receiver}[downstream]\n{receiver}\n");
+            text.replace(&before, url.as_str()).replace("[http]\n", &(archive + &receivers + &secret))
         });
-        scene.env.push(("RUST_LOG", "trace".to_owned()));
-        Self { scene, role, password, said: Vec::new() }
+        for (name, value) in [
+            ("RUST_LOG", "trace".to_owned()),
+            ("PAGE_TOKEN", PAGE.to_owned()),
+            ("RECEIVER", format!("http://{nobody}/hook/{RECEIVER}")),
+            ("SIGNING", SIGNING.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", STORAGE.to_owned()),
+        ] {
+            scene.env.push((name, value));
+        }
+        Self { scene, role, password, session: Vec::new(), said: Vec::new() }
     }
 
     /// What a daemon shows and what the system shows of it.
     async fn look_at(&mut self, daemon: &Process) {
         let url = daemon.url().await;
-        let client = Client::builder().no_proxy().build().unwrap();
-        for path in ["", "metrics", "healthz", "readyz", &format!("postback/{POSTBACK}?id=1"), "postback/wrong"] {
-            let text = client.get(format!("{url}{path}")).send().await.unwrap().text().await.unwrap();
+        let client = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+        let answer = client
+            .post(format!("{url}login"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={PAGE}"))
+            .send()
+            .await
+            .unwrap();
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        self.said.push(("/login".to_owned(), answer.text().await.unwrap()));
+        let (job, load): (i64, Option<i64>) =
+            sqlx::query_as("select max(j.id), (select max(id) from impact_mirror.load) from impact_mirror.job j")
+                .fetch_one(self.scene.pool())
+                .await
+                .unwrap();
+        for path in [
+            "",
+            "exports/actions",
+            &format!("jobs/{job}"),
+            &format!("loads/{}", load.unwrap_or_default()),
+            "audit",
+            "login",
+            "metrics",
+            "healthz",
+            "readyz",
+            &format!("postback/{POSTBACK}?id=1"),
+            "postback/wrong",
+        ] {
+            let text = client.get(format!("{url}{path}")).header("cookie", &cookie).send().await.unwrap();
+            let mut text = text.text().await.unwrap();
+            // The forms of who signed in carry the token of the session.
+            if let Some((_, rest)) = text.split_once("name=\"form\" value=\"") {
+                let form = rest.split('"').next().unwrap().to_owned();
+                text = text.replace(&form, "…");
+                self.session.push(form);
+            }
             self.said.push((format!("/{path}").replace(POSTBACK, "…"), text));
         }
+        assert!(!self.session.is_empty(), "somebody signed in");
+        self.session.push(cookie.split_once('=').unwrap().1.to_owned());
         let proc = Path::new("/proc").join(daemon.id().to_string());
         if let Ok(line) = fs::read(proc.join("cmdline")) {
             self.said.push(("the process's arguments".to_owned(), String::from_utf8_lossy(&line).into_owned()));
@@ -89,6 +148,9 @@ impl Life {
             &["jobs", "list"],
             &["jobs", "show", &id],
             &["jobs", "retry", &id],
+            &["explain", "actions", "x"],
+            &["reports"],
+            &["reload", "actions", "--from", "2000-01-01", "--to", "2000-01-02"],
         ] {
             let mut command = self.scene.start(arguments);
             command.exit_code().await;
@@ -134,8 +196,9 @@ impl Life {
         self.dump().await;
         self.read_files();
         self.said.push(("the log".to_owned(), daemon.log()));
-        let secrets = ["sandbox-brand-token", BRAND, BASIC, POSTBACK, &self.password].into_iter().chain(SIGNATURES);
-        for secret in secrets {
+        let secrets = ["sandbox-brand-token", BRAND, BASIC, POSTBACK, PAGE, SIGNING, RECEIVER, STORAGE, &self.password];
+        let of_session = self.session.iter().map(String::as_str);
+        for secret in secrets.into_iter().chain(of_session).chain(SIGNATURES) {
             for (place, text) in &self.said {
                 let at = text.find(secret);
                 let around = at.map(|at| {
