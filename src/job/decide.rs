@@ -326,8 +326,8 @@ pub fn adopt_replay(job: &Job, replayed: &str, seen: &Seen, now: DateTime<Utc>) 
     };
     if moved {
         AfterLookup::Adopt(replayed.to_owned())
-    } else if job.attempts <= 1 + STALE_READS {
-        // The first try was the Replay itself.
+    } else if job.polls < STALE_READS {
+        // Looks that were answered; tries that were not tell nothing.
         AfterLookup::LookAgain { at: now + TimeDelta::seconds(3) }
     } else {
         AfterLookup::OrderAgain

@@ -72,8 +72,8 @@ pub async fn kept(conn: &mut PgConnection, worker: &Worker, now: DateTime<Utc>) 
     Ok(None)
 }
 
-/// Accounts looked for at once.
-const TURNS: i64 = 200;
+/// Accounts looked for at once: their calls of the last hour are added up, so that hundreds of busy ones would take a second.
+const TURNS: i64 = 50;
 /// How long it holds that it is an account's turn. What is more wanted by then waits for as long.
 const TURN: Duration = Duration::from_secs(1);
 /// And for so many times what the search took, for there are many accounts then.
@@ -253,7 +253,7 @@ async fn take(
         with claimed as (
             update impact_mirror.job
             set state = 'submitting', submitted_at = $4, submitted_remote_at = null, remote_done_at = null, as_of = null,
-                remote_job_id = null, adopted = false, attempts = attempts + 1, error_kind = null, error_message = null,
+                remote_job_id = null, adopted = false, polls = 0, attempts = attempts + 1, error_kind = null, error_message = null,
                 lease_holder = $2, lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => $3)
             where id = $1 and state = 'planned'
             returning *, false as is_resumed

@@ -310,6 +310,19 @@ pub async fn poll_again(conn: &mut PgConnection, job: &Job, at: DateTime<Utc>) -
     held(job, back.rows_affected())
 }
 
+/// Counts a look for a Replay whose reply was lost that was answered: nothing had moved yet.
+pub async fn count_look(conn: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    let counted = sqlx::query!(
+        "update impact_mirror.job set polls = polls + 1 where id = $1 and lease_token = $2 and state = 'submitting'",
+        job.id.0,
+        job.lease,
+    )
+    .execute(conn)
+    .await
+    .map_err(failed("count a look for a replay"))?;
+    held(job, counted.rows_affected())
+}
+
 /// Remembers, before a Replay goes out, which remote job it is for and where that stood. From then on a lost reply can
 /// be told from a request that never went out.
 pub async fn keep_replay_base(

@@ -247,7 +247,12 @@ async fn find_replay(context: &Context, job: &Job) -> Result<(), store::Error> {
             let message = "the reply to a Replay was lost; nothing moved yet".to_owned();
             let again = TryAgain { run_at: at, kind: ErrorKind::Transient, message };
             let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
-            store::transition::try_again(&mut conn, job, again, context.holder()).await
+            let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
+            store::transition::count_look(&mut tx, job).await?;
+            store::transition::try_again(&mut tx, job, again, context.holder()).await?;
+            tx.commit().await.map_err(store::failed("commit a look for a Replay"))?;
+            failpoint::reach("replay-look-committed");
+            Ok(())
         }
         // Where a Replay makes a new job, the old one never moves (impact-api §2.7).
         AfterLookup::OrderAgain => find_submission(context, job).await,
