@@ -3,7 +3,7 @@
 -- at forty columns that its file has the columns of the one before; now by a hash of what it says.
 --
 -- An older version beside this one asks the first in its own words, and goes by the lists. What it changes there for an account is
--- noticed within a day.
+-- noticed within a day (docs/upgrade.md).
 
 create function impact_mirror.due_together(
     of_accounts text[], of_exports text[], shortest_pause interval, longest_pause interval, max_rows bigint
@@ -64,13 +64,20 @@ end
 $$;
 comment on function impact_mirror.due_together(text[], text[], interval, interval, bigint) is
     'The waiting job whose turn it is to be looked at, and after it those of its account that are due before half of their pause is over. '
-    'listed_before: how many remote jobs of the account are younger, or as old as it within a day.';
+    'listed_before: how many remote jobs of the account are younger, or as old as it within a day; 1 for a job that is alone, and more '
+    'than any list holds where its remote job is unknown.';
 alter function impact_mirror.due_together(text[], text[], interval, interval, bigint) set plan_cache_mode = 'force_generic_plan';
 alter function impact_mirror.due_together(text[], text[], interval, interval, bigint) set enable_seqscan = off;
 
-alter table impact_mirror.export_account add column columns_seen bytea;
-comment on column impact_mirror.export_account.columns_seen is
-    'What columns_now() gave when a file of the account was last found to have the columns that mirrored_column says.';
+create table impact_mirror.columns_seen (
+    export  text not null references impact_mirror.export (name),
+    account text not null references impact_mirror.account (name),
+    hash    bytea,
+    constraint columns_seen_pkey primary key (export, account)
+);
+comment on table impact_mirror.columns_seen is 'Whether a file of an account that says what the last one did of its columns brings mirrored_column anything new.';
+comment on column impact_mirror.columns_seen.hash is
+    'What columns_now() gave when a file was last found to change nothing; null since one changed something.';
 
 create function impact_mirror.columns_now(of_export text, told text) returns bytea
 language plpgsql stable as $$
@@ -88,42 +95,39 @@ comment on function impact_mirror.columns_now(text, text) is
     'that these are looked at once a day.';
 alter function impact_mirror.columns_now(text, text) set plan_cache_mode = 'force_generic_plan';
 
--- Along the index job_due, as far as one more job could be due before those that were found.
+create index job_next on impact_mirror.job (state, run_at)
+    where finished_at is null and state in ('submitting', 'waiting', 'ready', 'loading');
+
+-- Along that index, as far as one more job could be due before those that were found.
 create or replace function impact_mirror.next_due(
     of_states text[], of_accounts text[], of_exports text[], of_followed text[],
     out in_all double precision, out ordered double precision
 ) language plpgsql stable as $$
 declare
-    of_state    text;
-    of_priority integer;
-    due         record;
-    under_way   timestamptz;
-    planned     timestamptz;
+    of_state  text;
+    due       record;
+    under_way timestamptz;
+    planned   timestamptz;
 begin
     foreach of_state in array array_remove(of_states, 'planned') loop
-        select min(j.priority) into of_priority from impact_mirror.job j where j.finished_at is null and j.state = of_state;
-        while of_priority is not null loop
-            for due in
-                select j.run_at, greatest(j.run_at, j.lease_expires_at) as at
-                from impact_mirror.job j
-                where j.finished_at is null and j.state = of_state and j.priority = of_priority
-                  and exists (
-                    select 1
-                    from impact_mirror.export_account ea
-                    join impact_mirror.account a on a.name = ea.account and a.paused_since is null
-                    where ea.export = j.export and ea.account = j.account and ea.paused_since is null
-                      and ea.account = any((select of_accounts)::text[])
-                      and ea.export = any(case when of_state in ('submitting', 'waiting') then (select of_followed)
-                                               else (select of_exports) end)
-                    offset 0)
-                order by j.run_at
-            loop
-                exit when due.run_at >= under_way;
-                under_way := least(under_way, due.at);
-            end loop;
-            select min(j.priority) into of_priority
+        for due in
+            select j.run_at, greatest(j.run_at, j.lease_expires_at) as at
             from impact_mirror.job j
-            where j.finished_at is null and j.state = of_state and j.priority > of_priority;
+            where j.finished_at is null and j.state in ('submitting', 'waiting', 'ready', 'loading') -- the index's
+              and j.state = of_state
+              and exists (
+                select 1
+                from impact_mirror.export_account ea
+                join impact_mirror.account a on a.name = ea.account and a.paused_since is null
+                where ea.export = j.export and ea.account = j.account and ea.paused_since is null
+                  and ea.account = any((select of_accounts)::text[])
+                  and ea.export = any(case when of_state in ('submitting', 'waiting') then (select of_followed)
+                                           else (select of_exports) end)
+                offset 0)
+            order by j.run_at
+        loop
+            exit when due.run_at >= under_way;
+            under_way := least(under_way, due.at);
         end loop;
     end loop;
     if 'planned' = any(of_states) then

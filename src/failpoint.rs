@@ -34,6 +34,7 @@ pub const ALL: &[&str] = &[
     "waiting-committed",
     // An order whose end is unknown.
     "lookup-answered",
+    "replay-look-committed",
     "replan-committed",
     "replay-refusal-written",
     "replay-refusal-committed",
@@ -80,12 +81,26 @@ pub const ALL: &[&str] = &[
     "narrow-written",
     "cut-committed",
     "refusal-committed",
+    // What follows a load: views, what helps their queries, clicks added up.
+    "view-written",
+    "view-committed",
+    "help-written",
+    "help-committed",
+    "rollup-written",
+    "rollup-committed",
     // A step that failed or was cut short.
     "settle-written",
     "settle-committed",
     "account-resumed",
     "lease-renewed",
     "hand-back-committed",
+    "abandoned-written",
+    "abandoned-committed",
+    // A comparison.
+    "comparison-planned-written",
+    "comparison-planned-committed",
+    "comparison-written",
+    "comparison-committed",
     // A reload from the archive.
     "reload-planned-written",
     "reload-planned-committed",

@@ -14,6 +14,7 @@ use super::{Database, Engine, GRACE, Scope};
 use crate::account::AccountName;
 use crate::config::Settings;
 use crate::export::{ExportName, Window};
+use crate::failpoint;
 use crate::job::JobId;
 use crate::plan::Feed;
 use crate::store;
@@ -125,7 +126,9 @@ async fn plan(
         let words = format!("Windows to be compared with impact.com: {}.", jobs.len());
         store::audit::write(&mut tx, &request.actor, ("verify", &target), &details, &words).await?;
     }
+    failpoint::reach("comparison-planned-written");
     tx.commit().await?;
+    failpoint::reach("comparison-planned-committed");
     Ok((jobs, taken_up))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits for another load: a row that somebody else holds is left to the next file, which says the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
@@ -20,8 +20,10 @@ pub(super) async fn record(load: &Load<'_>, conn: &mut PgConnection, layout: &La
     let kinds: Vec<String> = layout.columns.iter().map(|column| column.kind().as_str().to_owned()).collect();
     let types: Vec<Option<String>> =
         layout.columns.iter().map(|column| origins.of_type(column).map(str::to_owned)).collect();
-    let told = serde_json::to_string(&(&names, &kinds, &types)).expect("texts are JSON");
-    if is_as_before(load, conn, &told).await? {
+    // Whatever their order is in the file.
+    let told: BTreeMap<_, _> = names.iter().zip(kinds.iter().zip(&types)).collect();
+    let told = serde_json::to_string(&told).expect("texts are JSON");
+    if is_as_before(load, conn, &told).await? || !is_alone(load, conn).await? {
         return Ok(());
     }
     sqlx::query!(
@@ -53,15 +55,12 @@ pub(super) async fn record(load: &Load<'_>, conn: &mut PgConnection, layout: &La
             order by c.column_name
             for no key update of c skip locked
         ), seen as (
-            -- Not before a file found nothing to change: what another load held was left.
-            update impact_mirror.export_account ea
-            set columns_seen = impact_mirror.columns_now($1, $8)
-            where (ea.export, ea.account) in (
-                select l.export, l.account
-                from impact_mirror.export_account l
-                where l.export = $1 and l.account = $2
-                  and not exists (select from wanted) and not (select reload from load_is)
-                for no key update skip locked)
+            -- Not where there was something to change: what another load held was left.
+            insert into impact_mirror.columns_seen as s (export, account, hash)
+            select $1, $2, case when not exists (select from wanted) then impact_mirror.columns_now($1, $8) end
+            from load_is
+            where not reload
+            on conflict (export, account) do update set hash = excluded.hash
         )
         update impact_mirror.mirrored_column c
         set kind = coalesce(changed.kind, c.kind),
@@ -98,15 +97,15 @@ pub(super) async fn record(load: &Load<'_>, conn: &mut PgConnection, layout: &La
     Ok(())
 }
 
-/// Whether a file of the account that said the same was found to have the columns that `mirrored_column` says, and nothing
-/// changed there since.
+/// Whether the last file of the account said the same and was found to change nothing, and nothing but who has which column
+/// changed since. That lists were changed by other hands is seen a day later.
 async fn is_as_before(load: &Load<'_>, conn: &mut PgConnection, told: &str) -> Result<bool, Error> {
     sqlx::query_scalar!(
         r#"
         select exists (
             select 1
-            from impact_mirror.export_account
-            where export = $1 and account = $2 and columns_seen = impact_mirror.columns_now($1, $3)) as "is_as_before!"
+            from impact_mirror.columns_seen
+            where export = $1 and account = $2 and hash = impact_mirror.columns_now($1, $3)) as "is_as_before!"
         "#,
         load.place.export.as_str(),
         load.target.account.as_str(),
@@ -115,6 +114,16 @@ async fn is_as_before(load: &Load<'_>, conn: &mut PgConnection, told: &str) -> R
     .fetch_one(conn)
     .await
     .map_err(load.place.database("look whether the columns are as before"))
+}
+
+/// Whether this is the only load of the account that takes columns down, until the transaction ends. Else it leaves that to the
+/// next file.
+async fn is_alone(load: &Load<'_>, conn: &mut PgConnection) -> Result<bool, Error> {
+    let name = format!("impact_mirror columns {} {}", load.place.export, load.target.account);
+    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "is_alone!""#, name)
+        .fetch_one(conn)
+        .await
+        .map_err(load.place.database("take down the columns"))
 }
 
 /// Who says the type of a column.

@@ -13,6 +13,7 @@ use super::table::views::Feeding;
 use super::views::feeding_of_clicks;
 use crate::account::AccountName;
 use crate::export::{ExportName, Program, Window};
+use crate::failpoint;
 
 const STEP: &str = "add clicks up";
 
@@ -90,7 +91,9 @@ pub(super) async fn fill(conn: &mut PgConnection, feeding: &Feeding) -> Result<O
     .execute(&mut *tx)
     .await
     .map_err(place.database(STEP))?;
+    failpoint::reach("rollup-written");
     tx.commit().await.map_err(place.database("commit clicks added up"))?;
+    failpoint::reach("rollup-committed");
     Ok(Some(format!("clicks of {} added up: {} rows", table.qualified(), added.rows_affected())))
 }
 

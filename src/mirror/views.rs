@@ -21,6 +21,7 @@ use super::table::views::{self as text, As, Feeding};
 use crate::config::Entry;
 use crate::error_chain::Chain;
 use crate::export::ExportName;
+use crate::failpoint;
 use sources::Sources;
 pub(super) use sources::feeding_of_clicks;
 
@@ -39,7 +40,9 @@ pub async fn keep(conn: &mut PgConnection, schema: &str, own: &BTreeMap<String, 
         let kept = wanted.keep(&mut tx, schema, &place).await;
         match kept {
             Ok(done) => {
+                failpoint::reach("view-written");
                 tx.commit().await.map_err(place.database("commit a view"))?;
+                failpoint::reach("view-committed");
                 said.extend(done);
             }
             Err(error) => {
@@ -332,7 +335,9 @@ async fn help(
     let mut tx = begin(conn, place).await?;
     match run(&mut tx, statement, place).await {
         Ok(()) => {
+            failpoint::reach("help-written");
             tx.commit().await.map_err(place.database("commit what helps queries"))?;
+            failpoint::reach("help-committed");
             Ok(Some(format!("made {what} {name}")))
         }
         Err(error) => {

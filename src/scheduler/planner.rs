@@ -24,7 +24,7 @@ use crate::wake::Wakes;
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
 /// Many jobs end at once; one pass serves them all.
 const SETTLE: Duration = Duration::from_millis(200);
-/// A pass that took long, for there are many accounts, is not followed by another at once: planning takes a seventh of the time at most.
+/// A pass that took long, for there are many accounts, is not followed by another at once: planning takes a sixteenth of the time then.
 const REST: u32 = 15;
 /// But nobody waits longer for it.
 const LONGEST_REST: Duration = Duration::from_secs(10);

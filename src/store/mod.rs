@@ -190,13 +190,7 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         .idle_timeout(Duration::from_mins(5))
-        .test_before_acquire(false)
-        .before_acquire(|conn, metadata| {
-            Box::pin(async move {
-                // A server that was restarted leaves dead ones: no outcome is lost to them.
-                Ok(metadata.idle_for < SURELY_ALIVE || conn.ping().await.is_ok())
-            })
-        })
+        .test_before_acquire(true) // a server that was restarted leaves dead ones: no outcome is lost to them
         .after_connect(|_conn, _metadata| {
             socket::set_for_all();
             Box::pin(async { Ok(()) })
@@ -205,10 +199,6 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         .await
         .map_err(Error::Connect)
 }
-
-/// A connection that was tested so short a time ago, as it was given back, is not tested again: under load that was an eighth of what
-/// a job asked of Postgres.
-const SURELY_ALIVE: Duration = Duration::from_millis(100);
 
 /// Compiling an expression costs more than any statement of ours saves by it.
 const NO_JIT: (&str, &str) = ("jit", "off");

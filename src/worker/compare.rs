@@ -8,6 +8,7 @@ use super::Context;
 use super::load::{self, may_be_foreign};
 use super::loading::target;
 use super::outcome::{Failure, give_up, settle};
+use crate::failpoint;
 use crate::job::Job;
 use crate::job::verdict::{Figures, judge};
 use crate::mirror::{self, Comparison};
@@ -97,7 +98,9 @@ async fn end(context: &Context, job: &Job, found: Comparison) -> Result<(), stor
         outcome.rows_only_in_table,
     );
     store::transition::advance(&mut tx, job, Move::Compared { note: words.clone() }, context.holder()).await?;
+    failpoint::reach("comparison-written");
     tx.commit().await.map_err(store::failed("commit a comparison"))?;
+    failpoint::reach("comparison-committed");
     tracing::info!(%verdict, "{} {} of {}: {words}", job.export, job.window, job.account);
     context.wakes.plan.notify_one();
     context.wakes.submit.notify_one();

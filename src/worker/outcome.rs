@@ -269,7 +269,10 @@ pub(super) async fn abandon(context: &Context, job: &Job) -> Result<(), store::E
     let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
     let mut tx = conn.begin().await.map_err(store::failed("begin"))?;
     give_up(&mut tx, job, ErrorKind::Internal, message, context.holder()).await?;
-    tx.commit().await.map_err(store::failed("commit the end of a job"))
+    failpoint::reach("abandoned-written");
+    tx.commit().await.map_err(store::failed("commit the end of a job"))?;
+    failpoint::reach("abandoned-committed");
+    Ok(())
 }
 
 /// Charges a call that is not an order to the hourly bucket. `false`: the job was put off until there is room.

@@ -129,8 +129,7 @@ fn clicks(request: &DataRequest) -> impl Iterator<Item = click::Click> {
 /// The numbers below `count`: the last first, or all over the place, and in another order a second later.
 fn order(count: u64, random_at: Option<DateTime<Utc>>) -> impl Iterator<Item = u64> {
     // Steps of a prime length visit every number below any count that it does not divide.
-    const PRIMES: [u64; 8] =
-        [1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121];
+    const PRIMES: [u64; 8] = [1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121];
     let (first, step) = random_at.map_or((0, count.saturating_sub(1)), |now| {
         let mut dice = Dice::new(&[now.timestamp().cast_unsigned()]);
         (dice.below(count), dice.pick(&PRIMES))

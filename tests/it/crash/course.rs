@@ -26,6 +26,8 @@ pub(super) enum Course {
     Waiting,
     /// An order takes effect and its reply is lost.
     ReplyLost,
+    /// A Replay takes effect, its reply is lost, and looks show the job as it was before.
+    ReplayLost,
     /// An order never arrives.
     NeverArrives,
     /// A step that takes longer than a renewal of its lease.
@@ -44,6 +46,14 @@ pub(super) enum Course {
     Cut,
     /// The file is short, which the settings refuse.
     Refused,
+    /// A job was begun so often that it is given up.
+    Hopeless,
+    /// A loaded window is ordered once more by the command that compares it.
+    Verifying,
+    /// Rows have changed, in a table that keeps their versions.
+    History,
+    /// The result is JSON.
+    Json,
     /// A postback tells of the end of a remote job that nobody would look at for long.
     Postback,
     /// Rows have changed, and are asked for again: by Replay.
@@ -86,16 +96,19 @@ impl Course {
         let scene = self.empty().await;
         let stop_before = match self {
             Again | Asking | NewColumns | Wider | OldCharge | ReplayRefused | RefusalStands | ArchiveOld | Reload
-            | ReloadIsDone | Partitioned | MonthsGo | DaysGo => true,
+            | ReloadIsDone | Partitioned | MonthsGo | DaysGo | Verifying | History | ReplayLost => true,
             Paused => {
                 scene.inject(Point::Submit, FaultKind::Http401);
                 let _daemon = scene.run();
                 scene.until("exists (select 1 from impact_mirror.account where paused_since is not null)").await;
                 false
             }
-            Waiting => {
+            Waiting | Hopeless => {
                 let mut daemon = scene.run();
-                scene.until("(select count(*) = 2 from impact_mirror.job where state = 'waiting')").await;
+                let wanted = if self == Waiting { 2 } else { 1 };
+                scene
+                    .until(&format!("(select count(*) = {wanted} from impact_mirror.job where state = 'waiting')"))
+                    .await;
                 daemon.signal(Signal::SIGTERM);
                 daemon.ended().await;
                 false
@@ -121,7 +134,17 @@ impl Course {
                 scene.inject(Point::Replay, FaultKind::JobFails);
             }
             Refused => scene.sandbox.inject(Fault { times: 2, ..Fault::next(Point::Storage, FaultKind::ShortFile) }),
-            Again | Asking => scene.sandbox.advance(TimeDelta::hours(30)),
+            ReplayLost => {
+                scene.sandbox.advance(TimeDelta::hours(30));
+                scene.sandbox.set_behaviour("stale_reads_after_replay=2").unwrap();
+                scene.inject(Point::Replay, FaultKind::ReplyLost);
+            }
+            Again | Asking | History => scene.sandbox.advance(TimeDelta::hours(30)),
+            Hopeless => {
+                // A run that is under way would be followed, and not ordered again.
+                tokio::time::sleep(60 * QUICK).await;
+                scene.execute("update impact_mirror.job set attempts = 12").await;
+            }
             NewColumns => {
                 scene.sandbox.advance(TimeDelta::hours(30));
                 scene.sandbox.set_behaviour("columns=extra").unwrap();
@@ -144,13 +167,13 @@ impl Course {
             }
             MonthsGo | DaysGo => self.let_days_go(&scene).await,
             Fresh | Slow | Waiting | Paused | Cut | Postback | Archived | ArchiveDown | Reload | ReloadIsDone
-            | Partitioned => {}
+            | Partitioned | Verifying | Json => {}
         }
         scene
     }
 
     async fn empty(self) -> Scene {
-        let mut options = still(if matches!(self, Slow | Waiting) { 50 * QUICK } else { QUICK });
+        let mut options = still(if matches!(self, Slow | Waiting | Hopeless) { 50 * QUICK } else { QUICK });
         if self == Cut {
             options = Options { actions_per_day: 45, ..options };
             options.behaviours.set("max_rows=100").unwrap();
@@ -169,6 +192,8 @@ impl Course {
             }
             Cut => scene.edit_config(|text| format!("{}\nmax_rows = 100\n", text.trim_end())),
             Refused => scene.edit_config(|text| format!("{}\non_count_mismatch = \"refuse\"\n", text.trim_end())),
+            History => scene.edit_config(|text| format!("{}\nhistory = true\n", text.trim_end())),
+            Json => scene.edit_config(|text| format!("{}\nresult_format = \"json\"\n", text.trim_end())),
             Partitioned => scene.edit_config(|text| format!("{}\npartition = \"month\"\n", text.trim_end())),
             MonthsGo => scene.edit_config(|text| format!("{}\npartition = \"month\"\n", since(&text, 100))),
             DaysGo => scene.edit_config(|text| format!("{}\n", since(&text, 20))),
@@ -210,6 +235,7 @@ impl Course {
                 return ["refresh", "actions", "--from", &from, "--to", &to].map(str::to_owned).to_vec();
             }
             Reload | ReloadIsDone => &ALL_DAYS,
+            Verifying => &VERIFY,
             _ => &["run"],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -218,7 +244,9 @@ impl Course {
     /// What happens from outside once it runs.
     pub async fn provoke(self, scene: &Scene, process: &Process) {
         match self {
-            Again | NewColumns | Wider | OldCharge | ReplayRefused | RefusalStands => ask_again(scene).await,
+            Again | NewColumns | Wider | OldCharge | ReplayRefused | RefusalStands | History | ReplayLost => {
+                ask_again(scene).await;
+            }
             ShutDown => {
                 scene.until_spooled(1).await;
                 process.signal(Signal::SIGTERM);
@@ -231,7 +259,7 @@ impl Course {
     /// What a person, or impact.com, does after the kill so that all comes to its end.
     pub async fn help(self, scene: &Scene, next: &Process) {
         match self {
-            Refused => {
+            Refused | Hopeless => {
                 let failed = "select id::text from impact_mirror.job where state = 'failed'";
                 scene.until_job("state = 'failed'").await;
                 let id: String = scene.value(failed).await;
@@ -246,6 +274,12 @@ impl Course {
                 }
             }
             Reload => run(scene, &ALL_DAYS).await,
+            Verifying => {
+                let is_planned = "select exists (select 1 from impact_mirror.job where compares)";
+                if !scene.value::<bool>(is_planned).await {
+                    run(scene, &VERIFY).await;
+                }
+            }
             ArchiveDown => {
                 scene.until("(select count(*) = 1 from impact_mirror.load)").await;
                 std::fs::remove_file(in_the_way(scene)).unwrap();
@@ -279,18 +313,18 @@ impl Course {
             // The whole window, its Replay, and then both parts of it.
             RemoteFailsAgain => 4,
             ReplyLost | LongStep | ShutDown | Paused | Postback | Asking | Wider | OldCharge | ReplayRefused
-            | ArchiveDown => 1,
+            | ArchiveDown | Hopeless | Verifying | History | Json | ReplayLost => 1,
         }
     }
 
     /// How many loads it takes from here.
     pub fn loads(self) -> usize {
         match self {
-            ArchiveOld | Partitioned | MonthsGo | DaysGo => 0,
+            ArchiveOld | Partitioned | MonthsGo | DaysGo | Verifying => 0,
             Fresh | Slow | Waiting | Again | NewColumns | Archived | Cut | RemoteFailsAgain => 2,
             ReplyLost | NeverArrives | LongStep | ShutDown | Unauthorised | Paused | RemoteFails | Refused
             | Postback | Asking | Wider | OldCharge | ReplayRefused | RefusalStands | ArchiveDown | Reload
-            | ReloadIsDone => 1,
+            | ReloadIsDone | Hopeless | History | Json | ReplayLost => 1,
         }
     }
 
@@ -299,6 +333,8 @@ impl Course {
         match self {
             Partitioned => "(select count(*) >= 2 from pg_inherits where inhparent = 'impact.actions'::regclass)",
             MonthsGo => "(select min(_day) >= date_trunc('month', now() - interval '42 days') from impact.actions)",
+            Verifying => "(select count(*) = 1 and min(verdict) = 'equal' from impact_mirror.comparison)",
+            History => "(select count(*) > 0 from impact.actions_history)",
             DaysGo => "(select min(_day) >= now() - interval '12 days' from impact.actions)",
             Wider => {
                 "(select atttypid = 'numeric'::regtype from pg_attribute \
@@ -311,6 +347,7 @@ impl Course {
     }
 }
 
+const VERIFY: [&str; 4] = ["verify", "actions", "--calls", "1"];
 const ALL_DAYS: [&str; 6] = ["reload", "actions", "--from", "2000-01-01", "--to", "2100-01-01"];
 
 /// A file where the archive wants a directory.

@@ -31,6 +31,7 @@ const SEED: &str = "
     insert into impact_mirror.mirrored_column (export, column_name, source_name, kind, origin, first_seen_at)
         values ('e', 'c', 'C', 'text', 'data', now());
     insert into impact_mirror.click_rollup (export, definition, filled_at, missing) values ('e', 'd', now(), 0);
+    insert into impact_mirror.columns_seen (export, account) values ('e', 'a');
     insert into impact_mirror.retyped_column (load_id, column_name, from_kind, to_kind, retyped_at)
         values (1, 'c', 'bigint', 'text', now());
     insert into impact_mirror.cell (export, account, program, day, rows, loaded_at, as_of, job_id)
@@ -160,6 +161,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("load_every_row_accounted_for", "update impact_mirror.load set rows_read = 3, rows_inserted = 2"),
     ("load_warnings_known", "update impact_mirror.load set warnings = array['truncated', 'odd']"),
     ("rejected_row_pkey", "insert into impact_mirror.rejected_row select * from impact_mirror.rejected_row"),
+    ("columns_seen_pkey", "insert into impact_mirror.columns_seen select * from impact_mirror.columns_seen"),
     ("click_rollup_pkey", "insert into impact_mirror.click_rollup select * from impact_mirror.click_rollup"),
     ("restated_column_pkey", "insert into impact_mirror.restated_column select * from impact_mirror.restated_column"),
     (

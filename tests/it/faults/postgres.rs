@@ -15,10 +15,14 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use super::{FAULT, LEASE, Stage, tell};
 use crate::support::daemon::eventually;
 use crate::support::proxy::Proxy;
+use crate::support::small_disk::SmallDisk;
 use crate::support::state_dir::StateDir;
 
 /// What Postgres says where all connections are taken.
 const TOO_MANY_CONNECTIONS: &str = "53300";
+
+/// A new cluster and its first rows take half of it.
+const DISK: u64 = 192 << 20;
 
 /// A server, and a way to look into it that leads to its successor too.
 struct Server {
@@ -29,7 +33,10 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let state = StateDir::new();
+        Self::start_in(StateDir::new()).await
+    }
+
+    async fn start_in(state: StateDir) -> Self {
         let embedded = Embedded::start(state.path()).await.unwrap();
         let looking = Proxy::to_postgres(embedded.url());
         Self { embedded, state, looking }
@@ -51,6 +58,11 @@ impl Server {
         let pid = Pid::from_raw(text.lines().next().unwrap().parse().unwrap());
         kill(pid, signal).unwrap();
         eventually("the server is gone", async || kill(pid, None) == Err(Errno::ESRCH)).await;
+    }
+
+    /// Whether the server gave up by itself.
+    fn is_gone(&self) -> bool {
+        !self.state.path().join("postgres/data/postmaster.pid").exists()
     }
 
     /// Starts it again where it is.
@@ -188,4 +200,42 @@ async fn the_daemon_waits_while_postgres_takes_no_writes() {
         took.push(recovers(&stage, &format!("read-only while {during}"), loads).await);
     }
     assert_soon("a read-only Postgres", &took);
+}
+
+#[tokio::test]
+async fn the_daemon_waits_while_the_disk_of_postgres_is_full() {
+    let Some(disk) = SmallDisk::mount(DISK) else {
+        eprintln!("only root may mount the small disk of this test");
+        return;
+    };
+    let mut server = Server::start_in(StateDir::below(disk.path())).await;
+    let stage = server.stage().await;
+    let mut took = Vec::new();
+    for (loads, during) in [(6, "waiting"), (8, "loading")] {
+        let told = stage.daemon.log().matches("disk is full").count();
+        working(&stage, during).await;
+        disk.fill();
+        eventually("the daemon says so", async || stage.daemon.log().matches("disk is full").count() > told).await;
+        tokio::time::sleep(FAULT).await;
+        disk.make_room();
+        if server.is_gone() {
+            server.begin_again().await; // as whoever looks after it would
+        }
+        // Jobs look for room every five minutes; nobody has so long here.
+        let in_haste = async {
+            loop {
+                let due =
+                    "update impact_mirror.job set run_at = now() where finished_at is null and error_kind = 'no_room';
+                           notify impact_mirror_wake";
+                let _ = sqlx::raw_sql(due).execute(stage.scene.pool()).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let what = format!("a full disk while {during}");
+        tokio::select! {
+            after = recovers(&stage, &what, loads) => took.push(after),
+            () = in_haste => unreachable!("it goes on for ever"),
+        }
+    }
+    tell("a Postgres whose disk is full", &took);
 }

@@ -322,6 +322,53 @@ async fn the_same_columns_again_write_nothing_about_them() {
 }
 
 #[tokio::test]
+async fn who_has_a_column_is_looked_up_again_once_something_has_changed() {
+    let mut mirror = Mirror::unkeyed().await;
+    mirror.load("A,B\n1,2\n").await;
+    let seen = "select (hash is not null)::text from impact_mirror.columns_seen where account = 'acme'";
+    assert_eq!(mirror.query(seen).await, ["false"], "the file brought both columns");
+    mirror.load("B,A\n1,2\n").await;
+    assert_eq!(mirror.query(seen).await, ["true"]);
+
+    let forget = "update impact_mirror.mirrored_column set accounts = '{}' where column_name = 'a'";
+    sqlx::raw_sql(forget).execute(&mirror.pool).await.unwrap();
+    mirror.load("A,B\n3,4\n").await;
+    let known = ["a bigint data 1 ", "b bigint data 1 acme"];
+    assert_eq!(mirror.query(KNOWN).await, known, "the lists themselves are not looked at");
+    let tomorrow = "update impact_mirror.columns_seen set hash = 'yesterday''s'";
+    sqlx::raw_sql(tomorrow).execute(&mirror.pool).await.unwrap();
+    mirror.load("A,B\n5,6\n").await;
+    assert_eq!(mirror.query(KNOWN).await[0], "a bigint data 1 acme");
+
+    mirror.load("A,B\n7,8\n").await;
+    let failed = "insert into impact_mirror.mirrored_column (export, column_name, source_name, kind, origin, first_seen_at) \
+                  values ('actions', 'c', 'C', 'text', 'data', now())";
+    sqlx::raw_sql(failed).execute(&mirror.pool).await.unwrap();
+    mirror.load("A,B\n9,10\n").await;
+    assert!(mirror.query(KNOWN).await[2].ends_with("gone"), "added for a load that failed, and in no file");
+    mirror.load("A\n11\n").await;
+    assert_eq!(mirror.query(KNOWN).await[1], "b bigint data 1  gone");
+    mirror.load("A\n12\n").await;
+    mirror.load("A,B\n13,14\n").await;
+    assert_eq!(mirror.query(KNOWN).await[1], "b bigint data 1 acme");
+}
+
+#[tokio::test]
+async fn a_column_that_comes_back_with_a_file_as_before_is_taken_down() {
+    let mut mirror = Mirror::unkeyed().await;
+    let mut other = mirror.beside(Program::new("1000"));
+    other.account = AccountName::new("other");
+    other.load("A,B\n1,2\n").await;
+    for _ in 0..2 {
+        mirror.load("A,B\n1,2\n").await;
+    }
+    mirror.load("A\n1\n").await;
+    assert_eq!(mirror.query(KNOWN).await[1], "b bigint data 1 other");
+    mirror.load("A,B\n1,2\n").await;
+    assert_eq!(mirror.query(KNOWN).await[1], "b bigint data 1 other,acme");
+}
+
+#[tokio::test]
 async fn a_change_of_type_waits_for_a_long_query_and_lets_others_read() {
     let mut mirror = Mirror::keyed().await;
     mirror.load("Id,Day,A\n1,2026-05-01,5\n").await;

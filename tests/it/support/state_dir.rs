@@ -17,6 +17,11 @@ impl StateDir {
         Self(fresh())
     }
 
+    /// A directory in another one.
+    pub fn below(dir: &Path) -> Self {
+        Self(fresh_in(dir))
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -30,10 +35,14 @@ impl Drop for StateDir {
 
 /// A new, empty directory that nobody removes.
 pub fn fresh() -> PathBuf {
+    fresh_in(&std::env::temp_dir())
+}
+
+fn fresh_in(dir: &Path) -> PathBuf {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
-    let path = std::env::temp_dir().join(format!("{PREFIX}{}-{count}-{nanos}", std::process::id()));
+    let path = dir.join(format!("{PREFIX}{}-{count}-{nanos}", std::process::id()));
     fs::create_dir(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
