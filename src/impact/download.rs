@@ -52,7 +52,7 @@ pub enum Download {
 }
 
 /// The bytes of a result file, as they arrive. Reading waits for each piece at most as long as a dead line would need to be
-/// noticed, and for the whole as long as it takes, unless that is a kilobyte a second.
+/// noticed, and for the whole as long as it takes, unless less than a kilobyte a second comes.
 pub struct Body {
     bytes: Unpacked,
     content_type: Option<HeaderValue>,
