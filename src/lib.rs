@@ -31,6 +31,7 @@ pub mod spool;
 pub mod store;
 pub mod systemd;
 pub mod telemetry;
+pub mod thread;
 pub mod wake;
 pub mod webhook;
 pub mod worker;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Keys, Settings};
+use crate::thread::finished;
 
 /// How often it is looked for a change. A change counts once it was seen twice in a row: a file may be half written.
 const LOOK: Duration = Duration::from_secs(5);
@@ -78,8 +79,7 @@ impl ConfigFile {
 
     async fn read(&self) -> Result<Settings, config::Error> {
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || config::load(Some(&path)));
-        read.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+        finished(tokio::task::spawn_blocking(move || config::load(Some(&path)))).await
     }
 }
 

@@ -277,7 +277,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         }
         Command::Reload(options) => {
             quiet();
-            reload::reload(config::load(cli.config.as_deref())?, &options, form).await
+            Box::pin(reload::reload(config::load(cli.config.as_deref())?, &options, form)).await
         }
         Command::Verify(options) => {
             quiet();

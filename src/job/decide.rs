@@ -91,9 +91,11 @@ pub fn worth_listing(jobs: &[Listable]) -> Vec<i64> {
     youngest_first.into_iter().take(taken).map(|job| job.id).collect()
 }
 
-/// Whether a job stands where it stood before its Replay: a read from before that (design §10).
+/// Whether a job stands where it stood before its Replay: a read from before that (design §10). A Replay that made a new job
+/// (impact-api §9, 1) leaves nothing to be read from before, even where the new one ends in the second in which the old one did.
 pub fn stands_where_it_stood(job: &Job, seen: &Seen) -> bool {
-    job.replay_of.is_some() && seen.status != SeenStatus::UnderWay && seen.done_at == job.remote_done_at
+    let keeps_its_id = job.replay_of.is_some() && job.replay_of == job.remote_job_id;
+    keeps_its_id && seen.status != SeenStatus::UnderWay && seen.done_at == job.remote_done_at
 }
 
 /// A remote job as read just now, reduced to what decisions need.

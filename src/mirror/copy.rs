@@ -19,6 +19,7 @@ use super::rejects::{Rejects, Spill};
 use super::rows::{Fault, Placed, Rows, Rules, field_count};
 use super::table::place::PlaceFormat;
 use super::value::{put_bytes, put_null};
+use crate::thread::finished;
 
 /// How a binary COPY begins: its signature, no flags, no extension.
 pub(super) const SIGNATURE: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -199,14 +200,6 @@ pub(super) async fn spill(
     Ok(())
 }
 
-/// The result of a thread; its panic goes on here.
-pub(super) fn finished<T>(result: Result<T, tokio::task::JoinError>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
 /// Has a thread encode rows, and sends what is ready while it goes on.
 async fn stream<T: Send + 'static>(
     copy: &mut PgCopyIn<&mut PgConnection>,
@@ -222,7 +215,7 @@ async fn stream<T: Send + 'static>(
         // The feeder may be gone already.
         let _ = sent.send(chunk);
     }
-    Ok(finished(feeder.await))
+    Ok(finished(feeder).await)
 }
 
 /// What a thread fills; a few chunks are under way, and they come back empty.

@@ -29,6 +29,7 @@ use crate::column::OnTypeConflict;
 use crate::config::Distribution;
 use crate::export::{LockRule, ResultFormat};
 use crate::failpoint;
+use crate::thread::finished;
 
 /// How often we go back to the beginning; each reason to do so comes once, but for others who change the table.
 const MAX_ROUNDS: usize = 8;
@@ -259,9 +260,9 @@ impl<'a> Load<'a> {
         let rules = Rules::new(layout, self.target);
         let (path, shape, on_type_conflict) =
             (self.place.file.clone(), self.shape.clone(), self.target.on_type_conflict);
-        let found = tokio::task::spawn_blocking(move || survey(&path, &shape, &rules, on_type_conflict, extent)).await;
+        let found = tokio::task::spawn_blocking(move || survey(&path, &shape, &rules, on_type_conflict, extent));
         let mut surveyed = learned.surveyed;
-        surveyed.extend(copy::finished(found).map_err(self.place.file())?);
+        surveyed.extend(finished(found).await.map_err(self.place.file())?);
         Ok(Learned { surveyed, extent: Some(extent), key_taken: learned.key_taken })
     }
 
@@ -302,7 +303,7 @@ impl<'a> Load<'a> {
     async fn names(&self) -> Result<Option<(Vec<String>, Shape)>, Error> {
         let path = self.place.file.clone();
         let read = tokio::task::spawn_blocking(move || json::Names::read(File::open(path)?));
-        match copy::finished(read.await) {
+        match finished(read).await {
             Ok(None) => Ok(None),
             Ok(Some(names)) => Ok(Some((names.sources(), Shape::Json(Arc::new(names))))),
             Err(error) => Err(match error.downcast::<json::NotAResult>() {
@@ -329,7 +330,7 @@ impl<'a> Load<'a> {
                 ),
             })
         });
-        let names = match copy::finished(read.await).map_err(self.place.file())? {
+        let names = match finished(read).await.map_err(self.place.file())? {
             None => return Ok(None),
             Some(Err((line, problem))) => return Err(self.place.header(line, problem)),
             Some(Ok(names)) => names,

@@ -26,6 +26,7 @@ use super::sides::{self, Read as FileRead};
 use super::table::merge::{COPY_GONE, DROP_TEMPORARY, Merge};
 use super::value::of_pg_day;
 use super::{Report, Writes};
+use crate::thread::finished;
 
 /// What a file and its window came to.
 pub(super) enum Compared {
@@ -73,8 +74,8 @@ pub(super) async fn find(
     let terms = Terms { keeps_rows: rejects.without_key > 0, ..terms };
     let path = beside(&load.place.file, "different");
     let kept = rejects.take_kept();
-    let found = tokio::task::spawn_blocking(move || Differences::find(file, kept, standing, terms, &path)).await;
-    let found = copy::finished(found).map_err(load.place.file())?;
+    let found = tokio::task::spawn_blocking(move || Differences::find(file, kept, standing, terms, &path));
+    let found = finished(found).await.map_err(load.place.file())?;
     Ok(Compared::Whole(counts, rejects, Box::new(found)))
 }
 
@@ -272,8 +273,8 @@ async fn reject(load: &Load<'_>, conn: &mut PgConnection, duplicates: Vec<Duplic
     let reasons: Vec<String> =
         duplicates.iter().map(|duplicate| format!("duplicate key ({word} {})", duplicate.first_line)).collect();
     let path = load.place.file.clone();
-    let raws = tokio::task::spawn_blocking(move || raw_records(path, &duplicates)).await;
-    let raws = copy::finished(raws).map_err(load.place.file())?;
+    let raws = tokio::task::spawn_blocking(move || raw_records(path, &duplicates));
+    let raws = finished(raws).await.map_err(load.place.file())?;
     sqlx::query!(
         r#"
         insert into impact_mirror.rejected_row (load_id, line, reason, raw)

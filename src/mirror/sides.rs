@@ -8,7 +8,6 @@ use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use tokio::task::JoinHandle;
 
-use super::copy::finished;
 use super::diff::{self, FileSide, Standing, TableSide, Tid};
 use super::error::{Error, Place};
 use super::identity::KeyHasher;
@@ -19,6 +18,7 @@ use super::rejects::{Rejects, beside};
 use super::rows::{Entries, Fault, Placed, Rules};
 use super::table::place::PlaceFormat;
 use crate::column::ColumnKind;
+use crate::thread::finished;
 
 const STEP: &str = "read the rows of the window";
 
@@ -54,7 +54,7 @@ impl Reading {
     }
 
     pub async fn end(self, place: &Place) -> Result<Read, Error> {
-        finished(self.thread.await).map_err(place.file())
+        finished(self.thread).await.map_err(place.file())
     }
 }
 

@@ -345,20 +345,20 @@ pub async fn keep_replay_base(
 }
 
 /// Keeps leases alive, as far as they have not run out.
-pub async fn heartbeat(conn: &mut PgConnection, leases: &[Uuid], lasting: Duration) -> Result<u64, Error> {
-    let renewed = sqlx::query!(
+pub async fn heartbeat(conn: &mut PgConnection, leases: &[Uuid], lasting: Duration) -> Result<Vec<Uuid>, Error> {
+    sqlx::query_scalar!(
         r#"
         update impact_mirror.job
         set lease_expires_at = now() + make_interval(secs => $2)
         where lease_token = any($1) and lease_expires_at > now()
+        returning lease_token as "lease!"
         "#,
         leases,
         lasting.as_secs_f64(),
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await
-    .map_err(failed("renew leases"))?;
-    Ok(renewed.rows_affected())
+    .map_err(failed("renew leases"))
 }
 
 /// Gives back a step that a shutdown cut short; its attempt does not count.

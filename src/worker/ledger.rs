@@ -42,6 +42,11 @@ impl Since {
     pub fn is_within(self, limit: Duration) -> bool {
         is_within(limit, self.steady.elapsed(), Clock.now() - self.wall)
     }
+
+    /// What is left of so long a time since, by both clocks; `None` where it is over.
+    pub(super) fn left_of(self, time: Duration) -> Option<Duration> {
+        self.is_within(time).then(|| time.saturating_sub(self.steady.elapsed()))
+    }
 }
 
 fn is_within(limit: Duration, steady: Duration, wall: TimeDelta) -> bool {

@@ -335,7 +335,7 @@ async fn work(pool: Pool, worker: usize, watch: Arc<Watch>, context: Arc<Context
 
 /// Runs one step of claimed jobs, unless a shutdown takes them away.
 async fn run(pool: Pool, context: &Context, Claimed { jobs, since }: Claimed, stop: &Stop) {
-    let held: Vec<_> = jobs.iter().map(|job| context.leases.hold(job.lease)).collect();
+    let held: Vec<_> = jobs.iter().map(|job| context.leases.hold(job.lease, since)).collect();
     let work = async {
         let left = if jobs.len() > 1 {
             // After a panic each job is polled by itself; one whose outcome was written is not ours any more.

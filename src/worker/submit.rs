@@ -35,7 +35,9 @@ async fn submit(context: &Context, job: &Job, since: Since) -> Result<(), store:
     let job = &*job;
     let began = tokio::time::Instant::now();
     failpoint::reach("submission-next");
-    let answer = context.client(&job.account).submit(&job.request).await;
+    let Some(answer) = while_ours(context, job, context.client(&job.account).submit(&job.request)).await else {
+        return Ok(());
+    };
     failpoint::reach("submission-answered");
     let took = elapsed(began);
     heard_order(context, job, &answer).await;
@@ -77,7 +79,7 @@ async fn replay(context: &Context, job: &Job, id: &RemoteJobId, since: Since) ->
     let Some(job) = still_paid(context, job, since).await? else { return Ok(()) };
     let job = &*job;
     let began = tokio::time::Instant::now();
-    let answer = client.replay(id).await;
+    let Some(answer) = while_ours(context, job, client.replay(id)).await else { return Ok(()) };
     failpoint::reach("replay-answered");
     let took = elapsed(began);
     heard_order(context, job, &answer).await;
@@ -134,6 +136,18 @@ async fn still_paid<'a>(
         return Ok(None);
     }
     Ok(Some(paid))
+}
+
+/// The answer to an order. `None`: its lease could not be renewed in time, and what became of the order is looked for when
+/// that has run out, by whoever takes the job then. One that was still on its way could be taken after that look.
+async fn while_ours<T>(context: &Context, job: &Job, order: impl Future<Output = T>) -> Option<T> {
+    let answer = context.leases.while_ours(job.lease, context.worker.lease, order).await;
+    if answer.is_none() {
+        tracing::warn!(
+            "gave an order up before its lease ran out, which could not be renewed; whether it was taken is looked for"
+        );
+    }
+    answer
 }
 
 /// A Replay was refused, and whether that was because it runs cannot be asked for want of requests: it is tried once more

@@ -25,6 +25,7 @@ const FLOORS: [(u32, &[&str]); 8] = [
             "figures",
             "json",
             "retry",
+            "thread",
             "clock",
             "metrics",
             "error_chain",

@@ -3,6 +3,7 @@
 
 mod archive;
 mod connections;
+mod cut_off;
 mod embedded;
 mod frozen;
 mod health;

@@ -37,6 +37,8 @@ const WORLDS: u64 = 6;
 const AT_ONCE: usize = 6;
 /// The longest that a world may last: far more than any takes.
 const LIFE: Duration = Duration::from_mins(20);
+/// The longest that a round of work may last.
+const ROUND: Duration = Duration::from_mins(5);
 /// Rounds of work after which everything must be loaded, however often something failed before.
 const ROUNDS: usize = 12;
 
@@ -121,7 +123,9 @@ impl Scenery {
     /// Works until everything is loaded that is due, through failed jobs and days without quota.
     async fn finish(&self, clock: Clock) {
         for _ in 0..ROUNDS {
-            let report = self.sync_in_a_hurry(clock).await;
+            let Ok(report) = tokio::time::timeout(ROUND, self.sync_in_a_hurry(clock)).await else {
+                panic!("a round of work does not end: {:#?}", self.how_it_stands().await);
+            };
             match report.end {
                 SyncEnd::Done => return,
                 SyncEnd::WaitsForQuota => {
@@ -134,6 +138,22 @@ impl Scenery {
             }
         }
         panic!("not everything is loaded after {ROUNDS} rounds: {:#?}", self.world.jobs().await);
+    }
+
+    /// What there is to see where nothing moves any more.
+    async fn how_it_stands(&self) -> Vec<String> {
+        let mut lines = self.world.jobs().await;
+        for look in [
+            "select j::text from impact_mirror.job j where finished_at is null",
+            "select e::text from (select * from impact_mirror.job_event order by at desc limit 6) e",
+            "select b::text from impact_mirror.bucket b",
+            "select a::text from impact_mirror.account a",
+            "select concat_ws(' | ', pid, state, wait_event_type, wait_event, now() - state_change, pg_blocking_pids(pid), left(query, 200)) \
+             from pg_stat_activity where datname = current_database()",
+        ] {
+            lines.extend(self.world.query(look).await);
+        }
+        lines
     }
 
     /// What is due, where no pause of a job is waited for.
@@ -150,8 +170,11 @@ impl Scenery {
                 if hurried.execute(self.world.pool()).await.unwrap().rows_affected() > 0 {
                     wakes.all();
                 }
-                // A job in ERROR is tried again by impact.com only as time passes there.
-                if matches!(clock, Clock::Runs) {
+                // A job in ERROR is tried again by impact.com only as time passes there. Who looks for an order whose reply was
+                // lost knows by impact.com's clock which job is too old to be it: that must not leap meanwhile.
+                let no_order_is_out =
+                    "select (not exists (select from impact_mirror.job where state = 'submitting'))::text";
+                if matches!(clock, Clock::Runs) && self.world.value(no_order_is_out).await == "true" {
                     self.world.sandbox.advance(TimeDelta::minutes(8));
                 }
             }

@@ -109,6 +109,16 @@ fn a_stale_read_after_a_replay_is_not_taken_for_its_end() {
 }
 
 #[test]
+fn a_new_job_made_by_a_replay_has_ended_whenever_the_old_one_did() {
+    let mut replayed = job();
+    replayed.replay_of = Some("r0".to_owned());
+    replayed.remote_done_at = Some(at("2026-05-02T10:01:00Z"));
+    let now = at("2026-05-02T10:02:00Z");
+    let next = after_poll(&replayed, &seen(SeenStatus::Completed), now, &POLICY);
+    assert!(matches!(next, AfterPoll::Ready { .. }), "{next:?}");
+}
+
+#[test]
 fn a_dead_remote_job_is_replayed_once_and_then_given_up_with_its_words() {
     let mut dead = seen(SeenStatus::Dead);
     dead.message = "Report too large".to_owned();
