@@ -135,6 +135,7 @@ impl Engine {
         tasks.spawn(housekeeping::listen(Arc::clone(context), gently.clone()));
         tasks.spawn(housekeeping::keep_house(Arc::clone(context), gently.clone()));
         tasks.spawn(housekeeping::keep_archive(Arc::clone(context), gently.clone()));
+        tasks.spawn(housekeeping::watch_versions(Arc::clone(context), gently.clone()));
         if let Some(alerts) = &context.settings.alerts {
             tasks.spawn(alerts::watch(Arc::clone(context), alerts.clone(), gently.clone()));
         }

@@ -21,6 +21,8 @@ use crate::worker::{Context, look_after_archive};
 
 /// How often programs are looked for and the ledger is pruned.
 const ROUND: Duration = Duration::from_hours(6);
+/// How often it is looked for whether a newer version has migrated the database: a few rows are read.
+const LOOK_FOR_NEWER: Duration = Duration::from_secs(15);
 /// How soon a round that failed is repeated, and how often the archive is looked after.
 const REPEAT: Duration = Duration::from_mins(5);
 
@@ -194,6 +196,34 @@ async fn keep_tables(context: &Context) -> anyhow::Result<()> {
     let exports: Vec<ExportName> = context.settings.exports.keys().cloned().collect();
     retention::keep_views(&context.pool, &context.settings).await;
     retention::keep_tables(&context.pool, &context.settings, &exports).await
+}
+
+/// Says when a newer version has brought the database up to its own migrations, until told to stop: this process goes on
+/// beside it, but once ended it does not start again.
+pub(super) async fn watch_versions(context: Arc<Context>, stop: CancellationToken) {
+    let _beat = context.pulse.begin_silent("versions");
+    let mut known = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_FOR_NEWER) => {}
+        }
+        let looked = async {
+            let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
+            store::migration::skew(&mut conn).await
+        };
+        // A database that does not answer is others' to tell.
+        let Ok(skew) = looked.await else { continue };
+        if skew.newer > known {
+            tracing::warn!(
+                version = env!("CARGO_PKG_VERSION"),
+                migration_count = skew.newer,
+                "a newer version of impact-mirror has migrated the database; this one goes on beside it, but would not start again: bring it up to date too"
+            );
+        }
+        known = skew.newer;
+    }
 }
 
 /// Sends files that wait for the archive, and prunes it, until told to stop.

@@ -361,13 +361,15 @@ pub async fn heartbeat(conn: &mut PgConnection, leases: &[Uuid], lasting: Durati
     .map_err(failed("renew leases"))
 }
 
-/// Gives back a step that a shutdown cut short; its attempt does not count.
+/// Gives back a step that a shutdown cut short; its attempt does not count. An order that was on its way may be taken a moment
+/// later, so whoever looks for it waits as long.
 pub async fn hand_back(conn: &mut PgConnection, job: &Job, holder: &str) -> Result<(), Error> {
     let back = sqlx::query!(
         r#"
         with back as (
             update impact_mirror.job
-            set attempts = greatest(attempts - 1, 0), run_at = now(),
+            set attempts = greatest(attempts - 1, 0),
+                run_at = now() + case state when 'submitting' then interval '5 s' else interval '0' end,
                 lease_holder = null, lease_token = null, lease_expires_at = null
             where id = $1 and lease_token = $2
             returning id, state

@@ -175,7 +175,12 @@ async fn write(conn: &mut PgConnection, job: &Job, outcome: Outcome, holder: &st
             let again = TryAgain { run_at: now, kind: ErrorKind::Transient, message: "a test".to_owned() };
             transition::try_again(conn, job, again, holder).await
         }
-        Outcome::HandBack => transition::hand_back(conn, job, holder).await,
+        Outcome::HandBack => {
+            transition::hand_back(conn, job, holder).await?;
+            // An order is looked for a moment later.
+            sqlx::query("update impact_mirror.job set run_at = now()").execute(conn).await.unwrap();
+            Ok(())
+        }
         Outcome::Heartbeat => {
             // Renewing nothing is no error: the step finds out when it writes.
             let renewed = transition::heartbeat(conn, &[job.lease], Duration::from_mins(10)).await?;

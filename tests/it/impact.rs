@@ -10,3 +10,5 @@ mod failures;
 mod fake;
 /// What is sent.
 mod requests;
+/// Who is on the other side.
+mod tls;

@@ -11,7 +11,8 @@ use super::{Figures, QUICK, assert_done_once, assert_paid};
 use crate::restart::ask_again;
 use crate::support::daemon::{LEASE, Process, Scene, Wishes, eventually, still};
 
-const REPLICAS: usize = 3;
+/// Where nobody says how many, by `STORM_REPLICAS`.
+const REPLICAS: u64 = 3;
 /// How long everything may take to become whole after the storm.
 const CALM: Duration = Duration::from_mins(2);
 
@@ -61,6 +62,7 @@ async fn a_storm_of_kills_loses_nothing_and_doubles_nothing() {
     });
     println!("STORM_SEED={seed}, {length:?}");
     let mut dice = Dice(seed);
+    let replica_count = usize::try_from(told("STORM_REPLICAS").unwrap_or(REPLICAS)).unwrap();
     let plenty = 1_000_000;
     let limits = Limits { report_export_per_day: plenty, click_export_per_day: plenty, requests_per_hour: plenty };
     let quota = format!(
@@ -68,7 +70,7 @@ async fn a_storm_of_kills_loses_nothing_and_doubles_nothing() {
     );
     let wishes = Wishes { programs: "[1000, 2000]", account: &quota, ..Wishes::default() };
     let scene = Scene::with(Options { limits, ..still(QUICK) }, wishes).await;
-    let mut replicas: Vec<Process> = (0..REPLICAS).map(|_| scene.run()).collect();
+    let mut replicas: Vec<Process> = (0..replica_count).map(|_| scene.run()).collect();
     scene.until_mirrored().await;
 
     let mut figures = Figures::default();
@@ -76,7 +78,7 @@ async fn a_storm_of_kills_loses_nothing_and_doubles_nothing() {
     let began = Instant::now();
     while began.elapsed() < length {
         tokio::time::sleep(dice.millis(20, 900)).await;
-        let chosen = usize::try_from(dice.below(REPLICAS as u64)).unwrap();
+        let chosen = usize::try_from(dice.below(replica_count as u64)).unwrap();
         match dice.below(10) {
             0..6 => {
                 replicas[chosen].kill();
@@ -99,9 +101,9 @@ async fn a_storm_of_kills_loses_nothing_and_doubles_nothing() {
         if figures.kills.is_multiple_of(20) && figures.recoveries.len() < figures.kills / 20 {
             // All at once: how long it takes from nothing.
             replicas.iter_mut().for_each(Process::kill);
-            figures.kills += REPLICAS;
+            figures.kills += replica_count;
             let killed_at = Instant::now();
-            replicas = (0..REPLICAS).map(|_| scene.run()).collect();
+            replicas = (0..replica_count).map(|_| scene.run()).collect();
             until_calm(&scene).await;
             figures.recoveries.push(killed_at.elapsed());
         }

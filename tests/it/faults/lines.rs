@@ -8,7 +8,7 @@ use crate::support::black_hole::BlackHole;
 use crate::support::daemon::eventually;
 use crate::support::proxy::Line;
 
-const FAULTS: [Line; 7] = [
+const FAULTS: [Line; 8] = [
     Line::Refused,
     Line::Reset,
     Line::Closed,
@@ -16,6 +16,7 @@ const FAULTS: [Line; 7] = [
     Line::Slow(2_000),
     Line::CutAfter(60_000),
     Line::ReplyLost,
+    Line::CommitLost,
 ];
 
 /// Breaks the line before an order goes out, while a remote job is followed, and just as results can be fetched.

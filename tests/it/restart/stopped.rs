@@ -61,6 +61,44 @@ async fn a_step_that_ends_in_time_is_waited_for() {
     scene.assert_mirrored().await;
 }
 
+/// A daemon whose order impact.com has in its hands for so many seconds.
+async fn ordering(scene: &Scene, seconds: f64) -> Process {
+    scene.inject(Point::Submit, FaultKind::Stall(seconds));
+    let daemon = scene.run();
+    scene.until_hit().await;
+    daemon
+}
+
+#[tokio::test]
+async fn an_order_that_is_answered_in_time_is_waited_for() {
+    let scene = actions_alone(QUICK).await;
+    let mut daemon = ordering(&scene, 1.0).await;
+    terminate(&mut daemon).await;
+    let state: String = scene.value("select state::text from impact_mirror.job").await;
+    assert_eq!(state, "waiting");
+    let _next = scene.run();
+    scene.until_mirrored().await;
+    scene.assert_mirrored().await;
+    assert_eq!(scene.orders(), 1);
+}
+
+/// Nobody knows whether it was taken: the next one looks for it before it orders.
+#[tokio::test]
+async fn an_order_that_is_not_answered_is_handed_back_and_looked_for() {
+    let scene = actions_alone(QUICK).await;
+    let mut daemon = ordering(&scene, 120.0).await;
+    terminate(&mut daemon).await;
+    let is_handed_back = "select lease_token is null and state = 'submitting' from impact_mirror.job";
+    assert!(scene.value::<bool>(is_handed_back).await);
+    let _next = scene.run();
+    scene.until_mirrored().await;
+    scene.assert_mirrored().await;
+    let notes = "select string_agg(note, '; ' order by id) from impact_mirror.job_event where note <> ''";
+    let notes: String = scene.value(notes).await;
+    assert!(notes.contains("handed back at shutdown") && notes.contains("no trace of the order"), "{notes}");
+    assert_eq!(scene.sandbox.runs(), 1);
+}
+
 #[tokio::test]
 async fn a_second_signal_stops_at_once() {
     let scene = actions_alone(QUICK).await;

@@ -106,6 +106,7 @@ async fn an_engine_goes_on_while_a_newer_version_migrates() {
     let answer = reqwest::get(format!("{url}readyz")).await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     assert_eq!(answer.text().await.unwrap(), "ready; a newer version has applied 1 more migrations to the database\n");
+    daemon.until_says("a newer version of impact-mirror has migrated the database").await;
 }
 
 #[tokio::test]

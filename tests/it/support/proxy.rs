@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub enum Line {
     CutAfter(u64),
     /// What the daemon says arrives; the connection is reset at the first byte of the answer.
     ReplyLost,
+    /// The same for the answer to a COMMIT alone: what it committed is there, and the daemon never hears of it.
+    CommitLost,
 }
 
 /// Where the bytes go.
@@ -225,24 +227,29 @@ where
     let _ = client.set_nodelay(true);
     let (mut client_in, mut client_out) = client.split();
     let (mut server_in, mut server_out) = tokio::io::split(server);
+    let commits = AtomicBool::new(false);
     tokio::try_join!(
-        pump(&mut client_in, &mut server_out, Way::There, line.clone(), shared),
-        pump(&mut server_in, &mut client_out, Way::Back, line, shared),
+        pump(&mut client_in, &mut server_out, Way::There(&commits), line.clone(), shared),
+        pump(&mut server_in, &mut client_out, Way::Back(&commits), line, shared),
     )
     .map(|_both| ())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    There,
-    Back,
+/// Which way, and whether a COMMIT is on its way there whose answer is to be lost.
+#[derive(Debug, Clone, Copy)]
+enum Way<'a> {
+    There(&'a AtomicBool),
+    Back(&'a AtomicBool),
 }
+
+/// How sqlx ends a transaction: a simple query.
+const COMMIT: &[u8] = b"COMMIT\0";
 
 /// Carries bytes one way, as the line lets it.
 async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    way: Way,
+    way: Way<'_>,
     mut line: watch::Receiver<Line>,
     shared: &Shared,
 ) -> io::Result<()> {
@@ -272,7 +279,7 @@ async fn pump(
                 continue;
             }
             Line::CutAfter(bytes) => left = left.min(bytes),
-            Line::Good | Line::Slow(_) | Line::ReplyLost => left = u64::MAX,
+            Line::Good | Line::Slow(_) | Line::ReplyLost | Line::CommitLost => left = u64::MAX,
         }
         let most = match now {
             Line::Slow(a_second) => usize::try_from(a_second / 20).unwrap_or(PIECE).clamp(1, PIECE),
@@ -289,8 +296,15 @@ async fn pump(
         if read == 0 {
             return to.shutdown().await;
         }
-        if now == Line::ReplyLost && way == Way::Back {
-            return cut();
+        match (now, way) {
+            (Line::CommitLost, Way::There(commits))
+                if piece[..read].windows(COMMIT.len()).any(|part| part == COMMIT) =>
+            {
+                commits.store(true, Ordering::SeqCst);
+            }
+            (Line::CommitLost, Way::Back(commits)) if commits.load(Ordering::SeqCst) => return cut(),
+            (Line::ReplyLost, Way::Back(_)) => return cut(),
+            _ => {}
         }
         let passing = read.min(usize::try_from(left).unwrap_or(usize::MAX));
         to.write_all(&piece[..passing]).await?;

@@ -144,7 +144,7 @@ fn event(dice: &mut Dice, replicas: usize) -> Event {
         0..35 => Event::Fault(fault(dice)),
         35..60 => {
             let whose = dice.one(&[Whose::Impact, Whose::Postgres]);
-            let line = dice.one(&[
+            let any = [
                 Line::Refused,
                 Line::Reset,
                 Line::Closed,
@@ -153,7 +153,12 @@ fn event(dice: &mut Dice, replicas: usize) -> Event {
                 Line::CutAfter(2_500),
                 Line::CutAfter(20_000),
                 Line::ReplyLost,
-            ]);
+                Line::CommitLost,
+            ];
+            let line = dice.one(match whose {
+                Whose::Postgres => &any[..],
+                Whose::Impact => &any[..any.len() - 1],
+            });
             Event::Break(whose, line, Duration::from_millis(dice.within(100, 900)))
         }
         60..72 => Event::Restate(i64::try_from(dice.within(1, 60)).unwrap()),
