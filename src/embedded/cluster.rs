@@ -29,7 +29,6 @@ const SETTINGS: &str = "
 # Written by impact-mirror when it made this cluster; change it as you like.
 shared_buffers = 256MB
 max_wal_size = 2GB
-wal_compression = on
 max_connections = 200
 random_page_cost = 1.1
 log_checkpoints = off
@@ -138,14 +137,26 @@ async fn init(home: &Home, programs: &Programs) -> Result<(), Error> {
         command.args(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
     }
     run("initdb", command).await?;
+    let lz4 = if compresses_by_lz4(home, programs, &fresh).await { "lz4" } else { "on" };
+    let settings = format!(
+        "{SETTINGS}\n# Page images in the WAL: the cheapest way that these programs know.\nwal_compression = {lz4}\n"
+    );
     let conf = fresh.join("postgresql.conf");
     OpenOptions::new()
         .append(true)
         .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(&conf)
-        .and_then(|mut file| file.write_all(SETTINGS.as_bytes()))
+        .and_then(|mut file| file.write_all(settings.as_bytes()))
         .map_err(Error::file("write", &conf))?;
     fs::rename(&fresh, home.data()).map_err(Error::file("rename", &fresh))
+}
+
+/// Whether these programs compress WAL by lz4, which takes a tenth of the time of their own way: it is known from 15 on, and
+/// not compiled into all of them.
+async fn compresses_by_lz4(home: &Home, programs: &Programs, data: &Path) -> bool {
+    let mut command = home.owner().command(&programs.path("postgres"));
+    command.args(["-C", "wal_compression", "-c", "wal_compression=lz4", "-D"]).arg(data);
+    run("postgres", command).await.is_ok()
 }
 
 async fn start(home: &Home, programs: &Programs) -> Result<(), Error> {

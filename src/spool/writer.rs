@@ -1,4 +1,4 @@
-//! Writes a spool file: a thread hashes, looks at and writes what has come, while more comes.
+//! Writes a spool file: a thread writes what has come, and another one hashes it and looks at it, while more comes.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::look::Look;
 use super::{Error, Guard, LOOK_BYTES, SpoolFile, dir_of, failed, look_for_room};
 use crate::export::ResultFormat;
+use crate::thread::finished;
 
 /// How many first bytes are kept for the look at them.
 const HEAD_BYTES: usize = 512;
 
-/// How many pieces may wait for the thread; a fast connection gives some hundred kilobytes at once.
+/// How many pieces may wait for a thread; a fast connection gives some hundred kilobytes at once.
 const PIECES_AHEAD: usize = 8;
 
 /// A spool file being written. Dropped unfinished, it is gone.
@@ -24,56 +25,73 @@ const PIECES_AHEAD: usize = 8;
 pub struct Writer {
     // Dropped first: the file is removed while it is still locked.
     guard: Guard,
-    pieces: mpsc::Sender<Bytes>,
-    thread: JoinHandle<Result<Written, Error>>,
+    to_write: mpsc::Sender<Bytes>,
+    writing: JoinHandle<Result<Written, Error>>,
+    to_see: mpsc::Sender<Bytes>,
+    seeing: JoinHandle<Seen>,
 }
 
-/// What the thread was given.
+/// What was written.
 #[derive(Debug)]
 struct Written {
     file: File,
     path: PathBuf,
-    hash: Sha256,
     bytes: u64,
     /// Up to here there is room.
     room_until: u64,
+}
+
+/// What was seen of it.
+#[derive(Debug)]
+struct Seen {
+    hash: Sha256,
     head: Vec<u8>,
     look: Look,
 }
 
 impl Writer {
     pub(super) fn new(guard: Guard, file: File, format: ResultFormat) -> Self {
-        let (pieces, mut coming) = mpsc::channel::<Bytes>(PIECES_AHEAD);
-        let path = guard.path.clone();
-        let (hash, look) = (Sha256::new(), Look::new(format));
-        let mut written = Written { file, path, hash, bytes: 0, room_until: 0, head: Vec::new(), look };
-        let thread = tokio::task::spawn_blocking(move || {
+        let (to_write, mut coming) = mpsc::channel::<Bytes>(PIECES_AHEAD);
+        let mut written = Written { file, path: guard.path.clone(), bytes: 0, room_until: 0 };
+        let writing = spawn_blocking(move || {
             while let Some(piece) = coming.blocking_recv() {
                 written.add(&piece)?;
             }
             Ok(written)
         });
-        Self { guard, pieces, thread }
+        let (to_see, mut coming) = mpsc::channel::<Bytes>(PIECES_AHEAD);
+        let mut seen = Seen { hash: Sha256::new(), head: Vec::new(), look: Look::new(format) };
+        let seeing = spawn_blocking(move || {
+            while let Some(piece) = coming.blocking_recv() {
+                seen.add(&piece);
+            }
+            seen
+        });
+        Self { guard, to_write, writing, to_see, seeing }
     }
 
     /// Appends bytes, while the disk has more room than is left to others. An error may be told by a later call.
     pub async fn write(&mut self, piece: impl Into<Bytes>) -> Result<(), Error> {
-        if self.pieces.send(piece.into()).await.is_ok() {
+        let piece = piece.into();
+        // Where nobody sees it any more, `finish` has the panic to tell.
+        let _ = self.to_see.send(piece.clone()).await;
+        if self.to_write.send(piece).await.is_ok() {
             return Ok(());
         }
         // The thread ends early for one reason.
-        ended((&mut self.thread).await, &self.guard.path)?;
+        ended((&mut self.writing).await, &self.guard.path)?;
         Err(failed("write", &self.guard.path, io::Error::other("the file was closed too early")))
     }
 
     /// Ends the file: it must have the expected length, where that is known, and look like its format. An empty file is plausible.
     pub async fn finish(self, expected_bytes: Option<u64>) -> Result<SpoolFile, Error> {
-        let Self { guard, pieces, thread } = self;
-        drop(pieces);
-        let Written { file, hash, bytes, head, look, .. } = ended(thread.await, &guard.path)?;
+        let Self { guard, to_write, writing, to_see, seeing } = self;
+        drop((to_write, to_see));
+        let Written { file, bytes, .. } = ended(writing.await, &guard.path)?;
         if let Some(expected) = expected_bytes.filter(|expected| *expected != bytes) {
             return Err(Error::WrongLength { expected, got: bytes });
         }
+        let Seen { hash, head, look } = finished(seeing).await;
         look.judge(&head)?;
         Ok(SpoolFile { path: guard.path.clone(), sha256: hash.finalize().into(), bytes, guard, _lock: file })
     }
@@ -87,12 +105,17 @@ impl Written {
             self.room_until = self.bytes + room.min(LOOK_BYTES);
         }
         self.file.write_all(piece).map_err(|source| failed("write", &self.path, source))?;
-        self.hash.update(piece);
         self.bytes = end;
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn add(&mut self, piece: &[u8]) {
+        self.hash.update(piece);
         let wanted = HEAD_BYTES.saturating_sub(self.head.len()).min(piece.len());
         self.head.extend_from_slice(&piece[..wanted]);
         self.look.at(piece);
-        Ok(())
     }
 }
 
