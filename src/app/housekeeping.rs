@@ -213,8 +213,13 @@ pub(super) async fn watch_versions(context: Arc<Context>, stop: CancellationToke
             let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;
             store::migration::skew(&mut conn).await
         };
+        let looked = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            looked = looked => looked,
+        };
         // A database that does not answer is others' to tell.
-        let Ok(skew) = looked.await else { continue };
+        let Ok(skew) = looked else { continue };
         if skew.newer > known {
             tracing::warn!(
                 version = env!("CARGO_PKG_VERSION"),

@@ -35,7 +35,8 @@ log_checkpoints = off
 log_timezone = 'UTC'
 timezone = 'UTC'
 
-# The port and the socket, written anew at every start.
+# What belongs to the machine (port, socket, how page images in the WAL are compressed), written anew at every start. What is set
+# below it counts.
 include = '../server.conf'
 ";
 
@@ -137,33 +138,31 @@ async fn init(home: &Home, programs: &Programs) -> Result<(), Error> {
         command.args(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
     }
     run("initdb", command).await?;
-    let lz4 = if compresses_by_lz4(home, programs, &fresh).await { "lz4" } else { "on" };
-    let settings = format!(
-        "{SETTINGS}\n# Page images in the WAL: the cheapest way that these programs know.\nwal_compression = {lz4}\n"
-    );
     let conf = fresh.join("postgresql.conf");
     OpenOptions::new()
         .append(true)
         .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(&conf)
-        .and_then(|mut file| file.write_all(settings.as_bytes()))
+        .and_then(|mut file| file.write_all(SETTINGS.as_bytes()))
         .map_err(Error::file("write", &conf))?;
     fs::rename(&fresh, home.data()).map_err(Error::file("rename", &fresh))
 }
 
 /// Whether these programs compress WAL by lz4, which takes a tenth of the time of their own way: it is known from 15 on, and
 /// not compiled into all of them.
-async fn compresses_by_lz4(home: &Home, programs: &Programs, data: &Path) -> bool {
+async fn compress_by_lz4(home: &Home, programs: &Programs) -> bool {
     let mut command = home.owner().command(&programs.path("postgres"));
-    command.args(["-C", "wal_compression", "-c", "wal_compression=lz4", "-D"]).arg(data);
+    let asked = ["-C", "wal_compression", "-c", "wal_compression=lz4", "-c", "config_file=/dev/null", "-D"];
+    command.args(asked).arg(home.data());
     run("postgres", command).await.is_ok()
 }
 
 async fn start(home: &Home, programs: &Programs) -> Result<(), Error> {
+    let compression = if compress_by_lz4(home, programs).await { "lz4" } else { "on" };
     let mut tries = 0;
     loop {
         let port = free_port(home.remembered_port())?;
-        home.write_server_conf(&server_conf(port, home.socket_dir()))?;
+        home.write_server_conf(&server_conf(port, home.socket_dir(), compression))?;
         match start_on_port(home, programs).await {
             // Somebody else took the port in between.
             Err(_) if tries < PORTS && free_port(Some(port))? != port => tries += 1,
@@ -189,14 +188,15 @@ async fn start_on_port(home: &Home, programs: &Programs) -> Result<(), Error> {
     })
 }
 
-fn server_conf(port: u16, socket_dir: &Path) -> String {
+fn server_conf(port: u16, socket_dir: &Path, compression: &str) -> String {
     let socket_dir = socket_dir.to_string_lossy().replace('\\', r"\\").replace('\'', "''").replace('"', "\"\"");
     format!(
         "# Written by impact-mirror at every start.\n\
          port = {port}\n\
          listen_addresses = '127.0.0.1'\n\
          unix_socket_directories = '\"{socket_dir}\"'\n\
-         unix_socket_permissions = 0700\n"
+         unix_socket_permissions = 0700\n\
+         wal_compression = {compression}\n"
     )
 }
 
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_path_with_quotes_stays_one_setting() {
-        let conf = server_conf(5433, Path::new(r#"/it's "here""#));
+        let conf = server_conf(5433, Path::new(r#"/it's "here""#), "lz4");
         assert!(conf.contains(r#"unix_socket_directories = '"/it''s ""here"""'"#), "{conf}");
     }
 

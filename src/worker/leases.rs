@@ -17,6 +17,9 @@ use crate::store;
 /// While stopping, how soon the heartbeat sees that no step is left.
 const LAST_STEPS: Duration = Duration::from_millis(500);
 
+/// How soon a renewal that failed is tried again, and how often it is looked whether a lease is about to run out.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The leases of a process, each with when it was last taken or renewed.
 #[derive(Debug, Default)]
 pub struct Leases(Mutex<HashMap<Uuid, Since>>);
@@ -51,11 +54,12 @@ impl Leases {
         lasting: Duration,
         work: impl Future<Output = T>,
     ) -> Option<T> {
-        let left = || self.all().get(&lease).and_then(|since| since.left_of(lasting * 5 / 6));
+        let left = || self.all().get(&lease).and_then(|since| since.left_of(safe_part_of(lasting)));
         left()?;
         let ends = async {
             while let Some(left) = left() {
-                tokio::time::sleep(left).await;
+                // A machine that sleeps stops the clock of this pause, and not the other one.
+                tokio::time::sleep(left.min(LOOK)).await;
             }
         };
         tokio::select! {
@@ -68,6 +72,11 @@ impl Leases {
     fn all(&self) -> MutexGuard<'_, HashMap<Uuid, Since>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long after a renewal an order may still be on its way, with leases of this length.
+pub(super) fn safe_part_of(lasting: Duration) -> Duration {
+    lasting * 5 / 6
 }
 
 /// A lease in use.
@@ -87,6 +96,7 @@ impl Drop for Held<'_> {
 pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
     let every = context.worker.lease / 3;
     let beat = context.pulse.begin("leases");
+    let mut pause = every;
     loop {
         beat.round(every + context.pulse.query());
         let is_stopping = stop.gently.is_cancelled();
@@ -94,7 +104,7 @@ pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
             biased;
             () = stop.now.cancelled() => break,
             () = stop.gently.cancelled(), if !is_stopping => {}
-            () = tokio::time::sleep(if is_stopping { every.min(LAST_STEPS) } else { every }) => {}
+            () = tokio::time::sleep(if is_stopping { pause.min(LAST_STEPS) } else { pause }) => {}
         }
         let leases = context.leases.held();
         if leases.is_empty() {
@@ -114,6 +124,7 @@ pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
         };
         let renewed = renewed.instrument(tracing::debug_span!("heartbeat")).await;
         store::tell(&beat, &renewed);
+        pause = if renewed.is_ok() { every } else { every.min(LOOK) };
         if let Err(error) = renewed {
             tracing::warn!(error = %Chain(&error), "cannot renew leases; trying again");
         }

@@ -24,6 +24,9 @@ use crate::store::transition::{Move, OrderAgain, TryAgain};
 /// A job claimed so often at one state, without even an error to show, takes its worker down with it.
 pub(super) const HOPELESS_ATTEMPTS: u32 = 12;
 
+/// An order that was not answered may be taken so much later, and is not looked for before.
+const ON_ITS_WAY: TimeDelta = TimeDelta::seconds(5);
+
 /// A failed call or file, ready to be judged.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "four answers to four questions, each asked elsewhere")]
@@ -105,6 +108,11 @@ pub(super) async fn settle(context: &Context, job: &Job, failure: Failure) -> Re
         if let Some(at) = store::closure::closed_until(&mut tx, &job.account, &[bucket, other], database_now).await? {
             next = AfterError::TryAgain { at };
         }
+    }
+    if let AfterError::TryAgain { at } = &mut next
+        && (job.state == JobState::Submitting && !job.resumed && is_unknown)
+    {
+        *at = (*at).max(now + ON_ITS_WAY);
     }
     let is_given_up =
         matches!(next, AfterError::GiveUp) || (job.compares && matches!(next, AfterError::OrderAgain { .. }));

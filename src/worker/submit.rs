@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection;
 
+use super::leases::safe_part_of;
 use super::ledger::{Since, YOUNG};
 use super::outcome::{Failure, ONE_ORDER, give_up, heard, may_call, order_again, settle};
 use super::{Context, poll, soon};
@@ -117,7 +118,7 @@ async fn still_paid<'a>(
 ) -> Result<Option<Cow<'a, Job>>, store::Error> {
     let mut paid = Cow::Borrowed(job);
     // A process that was frozen for as long as a lease lasts may have lost the job: its order must not follow another's.
-    let limit = YOUNG.min(context.worker.lease);
+    let limit = YOUNG.min(safe_part_of(context.worker.lease));
     while !since.is_within(limit) {
         since = Since::now();
         let mut conn = context.pool.acquire().await.map_err(store::failed("get a connection"))?;

@@ -122,7 +122,7 @@ async fn a_running_engine_tells_every_metric_with_its_labels() {
         days_ago(1)
     );
     let settings = world.settings(&(actions(2) + &clicks(2) + &unknown));
-    world.inject(Point::Poll, FaultKind::Http500);
+    world.inject(Point::Download, FaultKind::Http500);
     let server = Server::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let engine = world.start(&settings).await;
     server.count(Arc::clone(engine.tally()));

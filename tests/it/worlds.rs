@@ -156,7 +156,7 @@ impl Scenery {
         lines
     }
 
-    /// What is due, where no pause of a job is waited for.
+    /// What is due, where no pause of a job is waited for but that before an order is looked for.
     async fn sync_in_a_hurry(&self, clock: Clock) -> SyncReport {
         let engine = self.world.start(&self.settings).await;
         let wakes = Arc::clone(&engine.context().wakes);
@@ -165,7 +165,7 @@ impl Scenery {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 let hurried = sqlx::query(
                     "update impact_mirror.job set run_at = now() \
-                     where finished_at is null and lease_token is null and run_at > now()",
+                     where finished_at is null and lease_token is null and run_at > now() and state <> 'submitting'",
                 );
                 if hurried.execute(self.world.pool()).await.unwrap().rows_affected() > 0 {
                     wakes.all();

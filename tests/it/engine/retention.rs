@@ -114,7 +114,9 @@ async fn a_table_by_month_is_mirrored_exactly_and_kept_by_whole_months() {
                   where i.inhparent = 'impact.actions'::regclass order by 1";
     let next = days_ago(0).with_day(1).unwrap() + chrono::Months::new(1);
     let ahead = format!("actions_p{}", next.format("%Y_%m"));
-    assert_eq!(world.query(months).await.last(), Some(&ahead), "made ahead of need");
+    // On the last day of a month the one after stands too: some zone may be a day ahead.
+    let made = world.query(months).await;
+    assert!(made.contains(&ahead), "{ahead} is made ahead of need: {made:?}");
 
     let kept = world.settings(&(by_month + "keep = \"20d\"\nrefresh = []\n"));
     let first = days_ago(20).with_day(1).unwrap();

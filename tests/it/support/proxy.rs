@@ -304,6 +304,7 @@ async fn pump(
             }
             (Line::CommitLost, Way::Back(commits)) if commits.load(Ordering::SeqCst) => return cut(),
             (Line::ReplyLost, Way::Back(_)) => return cut(),
+            (_, Way::Back(commits)) => commits.store(false, Ordering::SeqCst),
             _ => {}
         }
         let passing = read.min(usize::try_from(left).unwrap_or(usize::MAX));
