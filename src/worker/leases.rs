@@ -17,8 +17,8 @@ use crate::store;
 /// While stopping, how soon the heartbeat sees that no step is left.
 const LAST_STEPS: Duration = Duration::from_millis(500);
 
-/// How soon a renewal that failed is tried again, and how often it is looked whether a lease is about to run out.
-const LOOK: Duration = Duration::from_secs(1);
+/// How soon a renewal that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The leases of a process, each with when it was last taken or renewed.
 #[derive(Debug, Default)]
@@ -58,8 +58,7 @@ impl Leases {
         left()?;
         let ends = async {
             while let Some(left) = left() {
-                // A machine that sleeps stops the clock of this pause, and not the other one.
-                tokio::time::sleep(left.min(LOOK)).await;
+                tokio::time::sleep(left).await;
             }
         };
         tokio::select! {
@@ -124,7 +123,7 @@ pub(super) async fn heartbeat(context: Arc<Context>, stop: Stop) {
         };
         let renewed = renewed.instrument(tracing::debug_span!("heartbeat")).await;
         store::tell(&beat, &renewed);
-        pause = if renewed.is_ok() { every } else { every.min(LOOK) };
+        pause = if renewed.is_ok() { every } else { every.min(AGAIN) };
         if let Err(error) = renewed {
             tracing::warn!(error = %Chain(&error), "cannot renew leases; trying again");
         }

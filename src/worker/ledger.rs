@@ -43,9 +43,9 @@ impl Since {
         is_within(limit, self.steady.elapsed(), Clock.now() - self.wall)
     }
 
-    /// What is left of so long a time since, by both clocks; `None` where it is over.
+    /// What is left of so long a time since, by the clock that nobody sets; `None` where it is over.
     pub(super) fn left_of(self, time: Duration) -> Option<Duration> {
-        self.is_within(time).then(|| time.saturating_sub(self.steady.elapsed()))
+        time.checked_sub(self.steady.elapsed()).filter(|left| !left.is_zero())
     }
 }
 
