@@ -284,7 +284,8 @@ impl World {
         let used = count(&self.ours, flight.bucket, self.day, self.time);
         let limit = our_limit(limit_of(flight.bucket));
         if used > limit {
-            self.problem = Some(format!("call {used} of {limit} to {} at {}", flight.bucket, self.time));
+            let problem = format!("call {used} of {limit} to {} at {}", flight.bucket, self.time);
+            self.problem = Some(format!("{problem}; {}", self.how_it_stands(flight.bucket).await));
         }
         let Fate::Answered { with_headers } = flight.fate else { return };
         let mut conn = self.pool.acquire().await.unwrap();
@@ -306,6 +307,24 @@ impl World {
             },
         };
         hear(&mut conn, &heard, Some(self.now())).await.unwrap();
+    }
+
+    /// What a failure is understood by: when calls truly arrived, and what the ledger says of them.
+    async fn how_it_stands(&self, bucket: Bucket) -> String {
+        let ours: Vec<_> = self.ours.iter().filter(|(of, _)| *of == bucket).map(|(_, at)| at.to_string()).collect();
+        let ledger: String = sqlx::query_scalar(
+            "select jsonb_pretty(jsonb_build_object(
+                 'account', (select to_jsonb(a) from impact_mirror.account a where a.name = $1),
+                 'bucket', (select to_jsonb(b) from impact_mirror.bucket b where b.account = $1 and b.bucket = $2),
+                 'charges', (select jsonb_agg(to_jsonb(c) order by c.id) from impact_mirror.charge c
+                             where c.account = $1 and c.bucket = $2)))",
+        )
+        .bind(self.account.as_str())
+        .bind(bucket.as_str())
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        format!("our clock is at {}, calls arrived at {}; ledger: {ledger}", self.now(), ours.join(", "))
     }
 
     /// What impact.com has left of a bucket, for all who use the account.
@@ -388,10 +407,10 @@ async fn live(pool: PgPool, plot: Plot) -> Result<(), TestCaseError> {
     let mut world = World::begin(pool, &plot).await;
     for event in &plot.events {
         world.happen(event).await;
-        prop_assert!(world.problem.is_none(), "{:?}", world.problem);
+        prop_assert!(world.problem.is_none(), "{}", world.problem.unwrap());
     }
     prop_assert!(world.has_room_again(plot.ends_with_headers).await, "shut after a window of quiet");
-    prop_assert!(world.problem.is_none(), "{:?}", world.problem);
+    prop_assert!(world.problem.is_none(), "{}", world.problem.unwrap());
     Ok(())
 }
 

@@ -78,6 +78,36 @@ async fn a_clock_set_back_before_the_first_answer_shuts_a_bucket_for_two_windows
     assert_eq!(world.problem, None);
 }
 
+/// A clock that is set again and again is no measure of how long ago a call was lost. On the day of 25 hours.
+#[tokio::test]
+async fn a_lost_call_is_put_no_earlier_by_a_clock_that_jumps() {
+    let database = migrated().await;
+    let midnight = Plot {
+        day: Day::MidnightOf(chrono_tz::America::New_York),
+        has_dates: true,
+        is_heard: false,
+        begins_after: 144_034,
+        events: Vec::new(),
+        ends_with_headers: false,
+    };
+    let mut world = World::begin(database.pool().clone(), &midnight).await;
+    for late in [10, 20, 30, 40] {
+        world.call(Bucket::Requests, &[(Fate::Answered { with_headers: false }, late)]).await;
+    }
+    world.call(Bucket::ClickExport, &[LOST; 3]).await;
+    for _ in 0..4 {
+        world.pass(TimeDelta::seconds(10)).await;
+        world.ahead += TimeDelta::minutes(6);
+    }
+    world.call(Bucket::Requests, &[ANSWERED]).await; // dates the lost ones
+    world.pass(TimeDelta::hours(24)).await;
+    world.ahead += TimeDelta::hours(3);
+    assert_eq!(sent(&mut world, 1).await, 0, "impact.com's clock is read");
+    assert_eq!(sent(&mut world, 1).await, 0, "where it is still the day of the three");
+    assert_eq!(world.problem, None);
+    assert!(world.has_room_again(false).await);
+}
+
 /// What headers said holds until its time is over, and no longer than until a later answer says nothing.
 #[tokio::test]
 async fn a_report_of_little_left_is_dropped_after_its_reset() {
