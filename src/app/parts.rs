@@ -18,6 +18,7 @@ use crate::metrics::tally::Tally;
 use crate::pulse::Pulse;
 use crate::spool::Spool;
 use crate::store;
+use crate::store::quiet::Quiet;
 use crate::wake::Wakes;
 use crate::webhook::Webhook;
 use crate::worker::{self, Context};
@@ -82,6 +83,7 @@ impl Parts {
             leases: worker::Leases::default(),
             metadata: worker::MetaData::default(),
             clock: DatabaseClock::default(),
+            quiet: Quiet::default(),
         })
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Payer<'a> {
     }
 
     fn caller(&self) -> Option<Caller<'a>> {
-        Some(Caller { pool: self.pool?, client: self.client, account: self.account, job: None })
+        Some(Caller { pool: self.pool?, client: self.client, account: self.account, job: None, quiet: None })
     }
 
     /// `None`: there is nothing to pay with, and so everything is free.

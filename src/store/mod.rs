@@ -28,6 +28,7 @@ pub mod mend;
 pub mod migration;
 pub mod order;
 pub mod outbox;
+pub mod quiet;
 pub mod quota;
 pub mod reload;
 pub mod remote;

@@ -4,10 +4,12 @@
 //! who waits for him.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
+use super::quiet::Quiet;
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, Reason};
@@ -61,7 +63,10 @@ pub enum Purpose {
         cost: i32,
     },
     /// A call to read impact.com's clock; it may take what is kept back for that.
-    Clock,
+    Clock {
+        /// Nobody has called for a whole window, so that it fits whatever is charged.
+        after_quiet: bool,
+    },
 }
 
 /// Charges one call, at `now`, or where that is `None` at Postgres's. It locks the account's row until the transaction ends, so
@@ -70,7 +75,8 @@ pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>, now: Option<Dat
     let (purpose, ordered_at, cost) = match charge.purpose {
         Purpose::Call => ("call", None, None),
         Purpose::Order { at, cost } => ("order", Some(at), Some(cost)),
-        Purpose::Clock => ("clock", None, None),
+        Purpose::Clock { after_quiet: false } => ("clock", None, None),
+        Purpose::Clock { after_quiet: true } => ("clock_after_quiet", None, None),
     };
     let charged = sqlx::query!(
         r#"
@@ -99,11 +105,14 @@ pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>, now: Option<Dat
     })
 }
 
-/// Charges a call that is to read impact.com's clock: at most one in five minutes.
+/// Charges a call that is to read impact.com's clock: at most one in five minutes. Where all requests are charged, one is made after
+/// `quiet` has lasted for a window, by `at`: our own clock may have been set.
 pub async fn ask_clock(
     conn: &mut PgConnection,
     account: &AccountName,
     now: DateTime<Utc>,
+    quiet: Option<&Quiet>,
+    at: Instant,
 ) -> Result<Option<ChargeId>, Error> {
     let mut tx = conn.begin().await.map_err(failed("begin"))?;
     let asked = sqlx::query!(
@@ -122,8 +131,21 @@ pub async fn ask_clock(
     if asked.rows_affected() == 0 {
         return Ok(None);
     }
-    let reading = Charge { account, bucket: Bucket::Requests, call: "company", job: None, purpose: Purpose::Clock };
+    // The account's row is ours, so that no other charge comes in between.
+    let newest = sqlx::query_scalar!(
+        "select max(id) from impact_mirror.charge where account = $1 and bucket = 'requests'",
+        account.as_str(),
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(failed("look for the newest charge"))?;
+    let after_quiet = newest.zip(quiet).is_some_and(|(newest, quiet)| quiet.has_lasted(account, ChargeId(newest), at));
+    let purpose = Purpose::Clock { after_quiet };
+    let reading = Charge { account, bucket: Bucket::Requests, call: "company", job: None, purpose };
     let charged = charge(&mut tx, reading, Some(now)).await?;
+    if let (Some(quiet), Charged::Yes(id)) = (quiet, charged) {
+        quiet.note(account, id, at);
+    }
     tx.commit().await.map_err(failed("commit a charge"))?;
     match charged {
         Charged::Yes(id) => Ok(Some(id)),

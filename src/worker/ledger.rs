@@ -15,6 +15,7 @@ use crate::impact::{self, Answer, Client, Downloaded, Limits};
 use crate::job::JobId;
 use crate::store;
 use crate::store::heard::{Ending, Heard, Paid, Report};
+use crate::store::quiet::Quiet;
 use crate::store::quota::{Charge, ChargeId, Charged, Purpose};
 
 /// A charge counts for 65 s longer than its window, and a call is under way for up to 60 s: it has to begin within this time.
@@ -64,6 +65,8 @@ pub struct Caller<'a> {
     pub account: &'a AccountName,
     /// The job it is for, if any.
     pub job: Option<JobId>,
+    /// How long nobody has called, in a process that lives long enough to know.
+    pub quiet: Option<&'a Quiet>,
 }
 
 impl Caller<'_> {
@@ -104,6 +107,9 @@ impl Caller<'_> {
         let charge = Charge { account, bucket: Bucket::Requests, call, job, purpose: Purpose::Call };
         let charged = store::quota::charge(&mut conn, charge, None).await?;
         failpoint::reach("charge-committed");
+        if let (Some(quiet), Charged::Yes(id)) = (self.quiet, charged) {
+            quiet.note(account, id, Instant::now());
+        }
         Ok(charged)
     }
 
@@ -119,7 +125,8 @@ impl Caller<'_> {
         let since = Since::now();
         let mut conn = self.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let now = store::coverage::database_now(&mut conn).await?;
-        let Some(charge) = store::quota::ask_clock(&mut conn, self.account, now).await? else { return Ok(false) };
+        let asked = store::quota::ask_clock(&mut conn, self.account, now, self.quiet, Instant::now());
+        let Some(charge) = asked.await? else { return Ok(false) };
         drop(conn);
         if !since.is_young() {
             self.release(charge).await?;

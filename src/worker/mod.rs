@@ -47,6 +47,7 @@ use crate::retry::{ErrorKind, backoff};
 use crate::spool::Spool;
 use crate::store;
 use crate::store::job::{NextDue, Step, Worker};
+use crate::store::quiet::Quiet;
 use crate::wake::Wakes;
 use ledger::Since;
 use pause::{LOOK_AGAIN, UNKNOWN_DUE, Watch, until_next};
@@ -90,6 +91,8 @@ pub struct Context {
     pub metadata: MetaData,
     /// The clock of our Postgres, read with every claim.
     pub clock: DatabaseClock,
+    /// How long nobody has called for an account.
+    pub quiet: Quiet,
 }
 
 impl Context {
@@ -100,7 +103,7 @@ impl Context {
 
     /// Calls for an account.
     pub fn caller<'a>(&'a self, account: &'a AccountName, job: Option<JobId>) -> ledger::Caller<'a> {
-        ledger::Caller { pool: &self.pool, client: self.client(account), account, job }
+        ledger::Caller { pool: &self.pool, client: self.client(account), account, job, quiet: Some(&self.quiet) }
     }
 
     fn poll_policy(&self) -> PollPolicy {

@@ -8,12 +8,14 @@ mod cases;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use impact_mirror::account::AccountName;
 use impact_mirror::export::Bucket;
 use impact_mirror::store::heard::{Ending, Heard, Paid, Report, hear};
+use impact_mirror::store::quiet::Quiet;
 use impact_mirror::store::quota::{self, Charge, ChargeId, Charged, Purpose};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -136,6 +138,9 @@ struct World {
     ours: Vec<(Bucket, DateTime<Utc>)>,
     others: Vec<(Bucket, DateTime<Utc>)>,
     problem: Option<String>,
+    /// What our process, which runs for as long as the world, knows by its own clock.
+    quiet: Quiet,
+    began: (Instant, DateTime<Utc>),
     /// Whether a charge waits for a later answer to date it, which by itself takes a window to end.
     has_lost: bool,
     was_set_back: bool,
@@ -179,6 +184,8 @@ impl World {
             ours: Vec::new(),
             others: Vec::new(),
             problem: None,
+            quiet: Quiet::default(),
+            began: (Instant::now(), time),
             has_lost: false,
             was_set_back: false,
         };
@@ -191,6 +198,12 @@ impl World {
 
     fn now(&self) -> DateTime<Utc> {
         self.time + self.ahead
+    }
+
+    /// The clock that nobody sets.
+    fn steady(&self) -> Instant {
+        let (instant, time) = self.began;
+        instant + (self.time - time).to_std().unwrap()
     }
 
     async fn happen(&mut self, event: &Event) {
@@ -218,13 +231,19 @@ impl World {
         let mut asks = false;
         for ((fate, late), charged) in fates.iter().zip(charged) {
             match charged {
-                Charged::Yes(charge) => self.send(Flight { bucket, charge, fate: *fate }, *late).await,
+                Charged::Yes(charge) => {
+                    if bucket == Bucket::Requests {
+                        self.quiet.note(&self.account, charge, self.steady());
+                    }
+                    self.send(Flight { bucket, charge, fate: *fate }, *late).await;
+                }
                 Charged::No { clock_may_tell, .. } => asks |= clock_may_tell,
             }
         }
         if asks {
             let mut conn = self.pool.acquire().await.unwrap();
-            if let Some(charge) = quota::ask_clock(&mut conn, &self.account, self.now()).await.unwrap() {
+            let asked = quota::ask_clock(&mut conn, &self.account, self.now(), Some(&self.quiet), self.steady());
+            if let Some(charge) = asked.await.unwrap() {
                 let (fate, late) = fates[0];
                 let flight = Flight { bucket: Bucket::Requests, charge, fate };
                 self.send(flight, late).await;

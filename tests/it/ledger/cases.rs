@@ -108,6 +108,35 @@ async fn a_lost_call_is_put_no_earlier_by_a_clock_that_jumps() {
     assert!(world.has_room_again(false).await);
 }
 
+/// Where every request of the hour is charged, none is risked because our clock says that the hour is over.
+#[tokio::test]
+async fn impact_coms_clock_is_read_beyond_the_limit_only_when_the_hour_is_truly_over() {
+    let database = migrated().await;
+    let mut world = young_world(database.pool()).await;
+    let limit = usize::try_from(our_limit(limit_of(Bucket::Requests))).unwrap();
+    world.call(Bucket::Requests, &[ANSWERED]).await;
+    world.pass(TimeDelta::seconds(1)).await;
+    world.call(Bucket::Requests, &vec![ANSWERED; limit]).await; // but one, which is kept back for the clock
+    for _ in 0..3 {
+        world.ahead += TimeDelta::hours(2);
+        world.call(Bucket::Requests, &[ANSWERED]).await;
+    }
+    world.pass(TimeDelta::minutes(10)).await;
+    assert_eq!(world.problem, None);
+    let made = |world: &World| world.ours.len();
+    assert_eq!(made(&world), limit);
+    world.call(Bucket::Requests, &[ANSWERED]).await;
+    world.pass(TimeDelta::minutes(55)).await;
+    assert_eq!(made(&world), limit, "nothing goes out");
+    world.call(Bucket::Requests, &[ANSWERED]).await;
+    world.pass(TimeDelta::seconds(1)).await;
+    assert_eq!(made(&world), limit + 1, "the clock is read");
+    world.call(Bucket::Requests, &[ANSWERED]).await;
+    world.pass(TimeDelta::seconds(1)).await;
+    assert_eq!(made(&world), limit + 2);
+    assert_eq!(world.problem, None);
+}
+
 /// What headers said holds until its time is over, and no longer than until a later answer says nothing.
 #[tokio::test]
 async fn a_report_of_little_left_is_dropped_after_its_reset() {
