@@ -1,10 +1,14 @@
-//! How long nobody has called for an account, by a clock that nobody sets.
+//! When impact.com's clock may be read, and how long nobody has called for an account, by a clock that nobody sets.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::quota::ChargeId;
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
+
+use super::quota::{self, Charge, ChargeId, Charged, Purpose};
+use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::Bucket;
 
@@ -32,6 +36,55 @@ impl Quiet {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let window = Bucket::Requests.window().to_std().expect("a window is no less than nothing");
         known.get(account).is_some_and(|(_, since)| at.saturating_duration_since(*since) > window + MARGIN)
+    }
+}
+
+/// Charges a call that is to read impact.com's clock: at most one in five minutes. Where all requests are charged, one is made
+/// after `quiet` has lasted for a window, by the clock that nobody sets: ours, which shows `now`, may have been.
+pub async fn ask_clock(
+    conn: &mut PgConnection,
+    account: &AccountName,
+    now: DateTime<Utc>,
+    quiet: Option<&Quiet>,
+    steady: impl Fn() -> Instant,
+) -> Result<Option<ChargeId>, Error> {
+    let mut tx = conn.begin().await.map_err(failed("begin"))?;
+    let asked = sqlx::query!(
+        r#"
+        update impact_mirror.account
+        set clock_asked_at = $2
+        where name = $1
+          and (clock_asked_at is null or clock_asked_at > $2 or clock_asked_at <= $2::timestamptz - interval '5 minutes')
+        "#,
+        account.as_str(),
+        now,
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(failed("ask for impact.com's clock"))?;
+    if asked.rows_affected() == 0 {
+        return Ok(None);
+    }
+    // The account's row is ours, so that no other charge comes in between. Waiting for it took time: only now is the time to ask.
+    let newest = sqlx::query_scalar!(
+        "select max(id) from impact_mirror.charge where account = $1 and bucket = 'requests'",
+        account.as_str(),
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(failed("look for the newest charge"))?;
+    let has_lasted = |(newest, quiet): (i64, &Quiet)| quiet.has_lasted(account, ChargeId(newest), steady());
+    let after_quiet = newest.zip(quiet).is_some_and(has_lasted);
+    let purpose = Purpose::Clock { after_quiet };
+    let reading = Charge { account, bucket: Bucket::Requests, call: "company", job: None, purpose };
+    let charged = quota::charge(&mut tx, reading, Some(now)).await?;
+    if let (Some(quiet), Charged::Yes(id)) = (quiet, charged) {
+        quiet.note(account, id, steady());
+    }
+    tx.commit().await.map_err(failed("commit a charge"))?;
+    match charged {
+        Charged::Yes(id) => Ok(Some(id)),
+        Charged::No { .. } => Ok(None),
     }
 }
 

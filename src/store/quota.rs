@@ -4,12 +4,10 @@
 //! who waits for him.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
-use super::quiet::Quiet;
 use super::{Error, failed};
 use crate::account::AccountName;
 use crate::export::{Bucket, Reason};
@@ -103,54 +101,6 @@ pub async fn charge(conn: &mut PgConnection, charge: Charge<'_>, now: Option<Dat
             clock_may_tell: charged.clock_may_tell,
         },
     })
-}
-
-/// Charges a call that is to read impact.com's clock: at most one in five minutes. Where all requests are charged, one is made after
-/// `quiet` has lasted for a window, by `at`: our own clock may have been set.
-pub async fn ask_clock(
-    conn: &mut PgConnection,
-    account: &AccountName,
-    now: DateTime<Utc>,
-    quiet: Option<&Quiet>,
-    at: Instant,
-) -> Result<Option<ChargeId>, Error> {
-    let mut tx = conn.begin().await.map_err(failed("begin"))?;
-    let asked = sqlx::query!(
-        r#"
-        update impact_mirror.account
-        set clock_asked_at = $2
-        where name = $1
-          and (clock_asked_at is null or clock_asked_at > $2 or clock_asked_at <= $2::timestamptz - interval '5 minutes')
-        "#,
-        account.as_str(),
-        now,
-    )
-    .execute(&mut *tx)
-    .await
-    .map_err(failed("ask for impact.com's clock"))?;
-    if asked.rows_affected() == 0 {
-        return Ok(None);
-    }
-    // The account's row is ours, so that no other charge comes in between.
-    let newest = sqlx::query_scalar!(
-        "select max(id) from impact_mirror.charge where account = $1 and bucket = 'requests'",
-        account.as_str(),
-    )
-    .fetch_one(&mut *tx)
-    .await
-    .map_err(failed("look for the newest charge"))?;
-    let after_quiet = newest.zip(quiet).is_some_and(|(newest, quiet)| quiet.has_lasted(account, ChargeId(newest), at));
-    let purpose = Purpose::Clock { after_quiet };
-    let reading = Charge { account, bucket: Bucket::Requests, call: "company", job: None, purpose };
-    let charged = charge(&mut tx, reading, Some(now)).await?;
-    if let (Some(quiet), Charged::Yes(id)) = (quiet, charged) {
-        quiet.note(account, id, at);
-    }
-    tx.commit().await.map_err(failed("commit a charge"))?;
-    match charged {
-        Charged::Yes(id) => Ok(Some(id)),
-        Charged::No { .. } => Ok(None),
-    }
 }
 
 /// One at a time charges an account, or writes what its answers said. Held until the transaction ends.

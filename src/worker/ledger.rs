@@ -125,7 +125,7 @@ impl Caller<'_> {
         let since = Since::now();
         let mut conn = self.pool.acquire().await.map_err(store::failed("get a connection"))?;
         let now = store::coverage::database_now(&mut conn).await?;
-        let asked = store::quota::ask_clock(&mut conn, self.account, now, self.quiet, Instant::now());
+        let asked = store::quiet::ask_clock(&mut conn, self.account, now, self.quiet, Instant::now);
         let Some(charge) = asked.await? else { return Ok(false) };
         drop(conn);
         if !since.is_young() {

@@ -15,7 +15,7 @@ use chrono_tz::Tz;
 use impact_mirror::account::AccountName;
 use impact_mirror::export::Bucket;
 use impact_mirror::store::heard::{Ending, Heard, Paid, Report, hear};
-use impact_mirror::store::quiet::Quiet;
+use impact_mirror::store::quiet::{self, Quiet};
 use impact_mirror::store::quota::{self, Charge, ChargeId, Charged, Purpose};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -242,7 +242,7 @@ impl World {
         }
         if asks {
             let mut conn = self.pool.acquire().await.unwrap();
-            let asked = quota::ask_clock(&mut conn, &self.account, self.now(), Some(&self.quiet), self.steady());
+            let asked = quiet::ask_clock(&mut conn, &self.account, self.now(), Some(&self.quiet), || self.steady());
             if let Some(charge) = asked.await.unwrap() {
                 let (fate, late) = fates[0];
                 let flight = Flight { bucket: Bucket::Requests, charge, fate };

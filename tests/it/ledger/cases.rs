@@ -10,14 +10,12 @@ use crate::support::database::migrated;
 
 /// A world without events in which nothing was heard yet.
 async fn young_world(pool: &PgPool) -> World {
-    let plot = Plot {
-        day: Day::Rolling,
-        has_dates: true,
-        is_heard: false,
-        begins_after: 0,
-        events: Vec::new(),
-        ends_with_headers: false,
-    };
+    young_world_of(pool, Day::Rolling, 0).await
+}
+
+async fn young_world_of(pool: &PgPool, day: Day, begins_after: i64) -> World {
+    let plot =
+        Plot { day, has_dates: true, is_heard: false, begins_after, events: Vec::new(), ends_with_headers: false };
     World::begin(pool.clone(), &plot).await
 }
 
@@ -82,15 +80,8 @@ async fn a_clock_set_back_before_the_first_answer_shuts_a_bucket_for_two_windows
 #[tokio::test]
 async fn a_lost_call_is_put_no_earlier_by_a_clock_that_jumps() {
     let database = migrated().await;
-    let midnight = Plot {
-        day: Day::MidnightOf(chrono_tz::America::New_York),
-        has_dates: true,
-        is_heard: false,
-        begins_after: 144_034,
-        events: Vec::new(),
-        ends_with_headers: false,
-    };
-    let mut world = World::begin(database.pool().clone(), &midnight).await;
+    let midnight = Day::MidnightOf(chrono_tz::America::New_York);
+    let mut world = young_world_of(database.pool(), midnight, 144_034).await;
     for late in [10, 20, 30, 40] {
         world.call(Bucket::Requests, &[(Fate::Answered { with_headers: false }, late)]).await;
     }
