@@ -133,11 +133,8 @@ const UNNAMED: &[(&str, usize, &str)] = &[
     ("cli/publish.rs", 1, "a command whose last word it is; called again, it does the rest"),
     ("scheduler/planner.rs", 1, "a pass that planned something has `plan-committed` a few lines on"),
     ("store/configured.rs", 1, "its caller has `configuration-committed`"),
-    (
-        "store/quota.rs",
-        4,
-        "its callers have `charge-committed`; dates moved, charges taken back and pruned are so again next time",
-    ),
+    ("store/quiet.rs", 1, "a charge whose call is not made: as at `charge-committed`"),
+    ("store/quota.rs", 3, "dates moved, charges taken back and pruned are so again next time"),
     ("store/status.rs", 2, "a command whose last word it is"),
     ("worker/compare.rs", 1, "somebody else's result: the order is given up, as at `settle-committed`"),
     ("worker/load.rs", 1, "somebody else's result: ordered anew, as at `reorder-written`"),
