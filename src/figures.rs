@@ -14,7 +14,8 @@ pub fn thousands(n: i64) -> String {
 }
 
 /// So many of something: `1 order`, `1,200 orders`.
-pub fn counted(count: i64, what: &str) -> String {
+pub fn counted(count: impl TryInto<i64>, what: &str) -> String {
+    let count = count.try_into().unwrap_or(i64::MAX);
     format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 

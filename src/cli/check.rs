@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Exit;
 use crate::app::check::{Line, Verdict, check as look};
 use crate::config::{self, DatabaseUrl};
+use crate::figures::counted;
 use crate::store;
 
 pub(super) async fn check(path: Option<&Path>) -> anyhow::Result<Exit> {
@@ -12,10 +13,8 @@ pub(super) async fn check(path: Option<&Path>) -> anyhow::Result<Exit> {
     if let DatabaseUrl::Url(url) = &settings.database.url {
         store::connect_options(url)?;
     }
-    print(&Line::good(
-        "configuration",
-        format!("{} accounts, {} exports", settings.accounts.len(), settings.exports.len()),
-    ));
+    let (accounts, exports) = (settings.accounts.len(), settings.exports.len());
+    print(&Line::good("configuration", format!("{}, {}", counted(accounts, "account"), counted(exports, "export"))));
     let lines = look(&settings).await;
     lines.iter().for_each(print);
     let is_bad = lines.iter().any(|line| line.verdict == Verdict::Bad);

@@ -87,7 +87,6 @@ fn exit(report: &VerifyReport) -> Exit {
 }
 
 fn print(request: &VerifyRequest, report: &VerifyReport) {
-    let counted = |count: usize, what: &str| counted(i64::try_from(count).unwrap_or(i64::MAX), what);
     if report.compared.is_empty() {
         say!("no window of {} that is loaded, and within what was asked, can be compared", request.export);
         say!("`impact-mirror sync --export {}` loads what is due; --from and --to narrow the choice", request.export);

@@ -14,9 +14,10 @@ use super::diff::{self, Change};
 use super::error::{Error, Place, is_unique_violation};
 use super::load::Load;
 use super::pass::{Counts, NobodyListens, OnConflict, Passed, Takes, pass};
-use super::records::{Again, Record, Shape};
+use super::records::{Again, Record};
 use super::rejects::{Rejects, Spill};
 use super::rows::{Fault, Placed, Rows, Rules, field_count};
+use super::run::Run;
 use super::table::place::PlaceFormat;
 use super::value::{put_bytes, put_null};
 use crate::thread::finished;
@@ -29,7 +30,18 @@ pub(super) const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
 const CHUNK: usize = 128 << 10;
 const CHUNKS_AHEAD: usize = 3;
+
+/// How much is handed to the connection at once, which keeps a copy of it.
+const PIECE: usize = 2 * CHUNK;
 const STEP: &str = "copy the rows";
+
+/// In which order the rows of a file are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    AsInFile,
+    /// By their keys as far as memory allows, for the index that takes them.
+    ByKey,
+}
 
 /// How the copy of a file ended.
 pub(super) enum Copied {
@@ -42,21 +54,24 @@ pub(super) enum Copied {
 
 /// Copies the records of a file with `statement`. After anything but `Whole` the transaction wants a rollback to a savepoint.
 pub(super) async fn file(
+    load: &Load<'_>,
     conn: &mut PgConnection,
     statement: &str,
-    shape: &Shape,
     mut rows: Rows,
+    order: Order,
     mut rejects: Rejects,
     on_conflict: OnConflict,
-    place: &Place,
 ) -> Result<Copied, Error> {
+    let place = &load.place;
     let mut copy = conn.copy_in_raw(statement).await.map_err(place.database(STEP))?;
-    let (path, shape) = (place.file.clone(), shape.clone());
+    let (path, shape) = (place.file.clone(), load.shape.clone());
     let fed = stream(&mut copy, place, move |sink| {
-        let fed = pass(&path, &shape, &mut Encoder { rows: &mut rows, sink }, &mut rejects, on_conflict)?;
+        let run = if order == Order::ByKey { Run::begin() } else { None };
+        let mut encoder = Encoder { rows: &mut rows, run, sink };
+        let fed = pass(&path, &shape, &mut encoder, &mut rejects, on_conflict)?;
         if matches!(fed, Passed::Whole(_)) {
             // Where nobody listens, the sender has an error to tell.
-            let _ = sink.end();
+            let _ = encoder.end();
         }
         Ok((fed, rejects))
     });
@@ -211,7 +226,9 @@ async fn stream<T: Send + 'static>(
     let mut sink = Sink { chunk: SIGNATURE.to_vec(), full, empty };
     let feeder = tokio::task::spawn_blocking(move || encode(&mut sink));
     while let Some(chunk) = to_send.recv().await {
-        copy.send(chunk.as_slice()).await.map_err(place.database(STEP))?;
+        for piece in chunk.chunks(PIECE) {
+            copy.send(piece).await.map_err(place.database(STEP))?;
+        }
         // The feeder may be gone already.
         let _ = sent.send(chunk);
     }
@@ -236,6 +253,16 @@ impl Sink {
         Ok(())
     }
 
+    /// Sends a run as one chunk, behind the one before it: no more than one of that length is under way.
+    fn send(&mut self, run: &mut Run) -> Result<(), NobodyListens> {
+        if self.chunk.is_empty() {
+            self.chunk = self.empty.recv().map_err(|_| NobodyListens)?;
+            self.chunk.clear();
+        }
+        run.end_into(&mut self.chunk);
+        self.full.blocking_send(std::mem::take(&mut self.chunk)).map_err(|_| NobodyListens)
+    }
+
     fn end(&mut self) -> Result<(), NobodyListens> {
         self.chunk.extend_from_slice(&TRAILER);
         self.full.blocking_send(std::mem::take(&mut self.chunk)).map_err(|_| NobodyListens)
@@ -245,7 +272,18 @@ impl Sink {
 /// Encodes rows for Postgres.
 struct Encoder<'a> {
     rows: &'a mut Rows,
+    /// Where they are put in order.
+    run: Option<Run>,
     sink: &'a mut Sink,
+}
+
+impl Encoder<'_> {
+    fn end(self) -> Result<(), NobodyListens> {
+        if let Some(mut run) = self.run {
+            self.sink.send(&mut run)?;
+        }
+        self.sink.end()
+    }
 }
 
 impl Takes for Encoder<'_> {
@@ -254,10 +292,17 @@ impl Takes for Encoder<'_> {
     }
 
     fn take(&mut self, record: &Record<'_>) -> io::Result<Result<Placed, Fault>> {
-        Ok(self.rows.append(record, &mut self.sink.chunk))
+        Ok(match &mut self.run {
+            Some(run) => run.add(record, self.rows),
+            None => self.rows.append(record, &mut self.sink.chunk),
+        })
     }
 
     fn go_on(&mut self) -> Result<(), NobodyListens> {
-        self.sink.make_room()
+        match &mut self.run {
+            Some(run) if run.is_full() => self.sink.send(run),
+            Some(_) => Ok(()),
+            None => self.sink.make_room(),
+        }
     }
 }

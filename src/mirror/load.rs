@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::copy::{self, Copied};
+use super::copy::{self, Copied, Order};
 use super::ddl::Indexes;
 use super::error::{Error, Place};
 use super::header::folded;
@@ -195,7 +195,9 @@ impl<'a> Load<'a> {
         } else {
             let freeze =
                 if is_new && !layout.by_month && !self.table.is_distributed() { Freeze::Frozen } else { Freeze::Plain };
-            let (mut counts, mut rejects) = match self.copy(conn, &layout, freeze, on_conflict).await? {
+            // An index that is built later wants no order.
+            let order = if is_new || layout.key.is_empty() { Order::AsInFile } else { Order::ByKey };
+            let (mut counts, mut rejects) = match self.copy(conn, &layout, freeze, order, on_conflict).await? {
                 Copied::Whole(counts, rejects) => (counts, rejects),
                 Copied::TypeConflict => {
                     return Ok(Round::Again(self.survey(&layout, learned, Extent::Whole).await?));
@@ -236,6 +238,7 @@ impl<'a> Load<'a> {
         conn: &mut PgConnection,
         layout: &Layout,
         freeze: Freeze,
+        order: Order,
         on_conflict: OnConflict,
     ) -> Result<Copied, Error> {
         let destination = Destination::Mirrored {
@@ -247,7 +250,7 @@ impl<'a> Load<'a> {
         let rows = Rows::new(Rules::new(layout, self.target), destination);
         let rejects = Rejects::new(&self.place.file, self.id);
         let statement = self.table.copy(layout, freeze);
-        copy::file(conn, &statement, &self.shape, rows, rejects, on_conflict, &self.place).await
+        copy::file(self, conn, &statement, rows, order, rejects, on_conflict).await
     }
 
     /// Begins to read the file, to be compared.

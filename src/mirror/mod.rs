@@ -34,6 +34,7 @@ mod rejects;
 mod restated;
 mod rollup;
 mod rows;
+mod run;
 mod sides;
 mod survey;
 mod table;
