@@ -20,6 +20,7 @@ pub mod http;
 pub mod impact;
 pub mod job;
 pub mod json;
+pub mod memory;
 pub mod metrics;
 pub mod mirror;
 pub mod plan;

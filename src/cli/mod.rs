@@ -48,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{self, Database, Patience};
 use crate::config::{self, Settings};
 use crate::error_chain::Chain;
+use crate::memory;
 use crate::telemetry::{self, Form};
 
 /// What a command ends with.
@@ -194,6 +195,7 @@ struct AccountArgs {
 /// Parses the command line, runs the command and says how it ended.
 pub fn main() -> ExitCode {
     telemetry::leave_no_core();
+    memory::give_back_early();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -12,7 +12,7 @@ use super::rows::{Fault, Placed, Rows};
 
 /// How many bytes of rows make a run. The longer it is, the closer its keys lie: a million clicks with random keys take 0.99 of
 /// their time as they come with 1 MB, 0.86 with 4 MB, 0.85 with 8 MB and 0.82 with 16 MB.
-const RUN_BYTES: usize = 8 << 20;
+const RUN_BYTES: usize = 4 << 20;
 
 /// How many loads may hold a run at once; the rows of others are copied as they come. It bounds what the daemon holds in memory.
 static TURNS: Semaphore = Semaphore::const_new(2);

@@ -24,6 +24,7 @@ const FLOORS: [(u32, &[&str]); 8] = [
             "failpoint",
             "figures",
             "json",
+            "memory",
             "retry",
             "thread",
             "clock",

@@ -13,9 +13,12 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 const TOKEN: &str = "sandbox-brand-token";
 /// About how long a click of the simulator is.
 const CLICK_BYTES: u64 = 313;
+
 /// What there is to mirror.
 struct Size {
     accounts: u64,
+    /// Whether the table has a unique key.
+    keyed: bool,
     /// Orders of one program go out one after the other; ten programs keep four workers busy.
     programs: u64,
     days: u64,
@@ -35,10 +38,10 @@ const DEFAULT: Workers = Workers { submit: 2, poll: 4, load: 2 };
 const FOUR: Workers = Workers { submit: 4, poll: 4, load: 4 };
 
 /// The common case.
-const SMALL_WINDOWS: Size = Size { accounts: 1, programs: 10, days: 30, clicks_per_day: 1000 };
+const SMALL_WINDOWS: Size = Size { accounts: 1, keyed: false, programs: 10, days: 30, clicks_per_day: 1000 };
 
 /// Nearly nothing to load. No account has more than some hundred jobs a day, so it takes many for many jobs a second.
-const LIFE_CYCLES: Size = Size { accounts: 40, programs: 10, days: 10, clicks_per_day: 2 };
+const LIFE_CYCLES: Size = Size { accounts: 40, keyed: false, programs: 10, days: 10, clicks_per_day: 2 };
 
 /// Measures and prints.
 pub async fn measure(server: &str, big_mb: u64) {
@@ -49,6 +52,7 @@ pub async fn measure(server: &str, big_mb: u64) {
     for megabytes in [100, big_mb] {
         large_file(server, megabytes).await;
     }
+    several_files(server, 100).await;
 }
 
 async fn small_windows(server: &str, workers: Workers) {
@@ -83,9 +87,27 @@ async fn life_cycles(server: &str) {
     bench.end().await;
 }
 
+/// Two at once, as by default, and most of them into a table that has a key by then.
+async fn several_files(server: &str, megabytes: u64) {
+    let size = Size { accounts: 1, keyed: true, programs: 1, days: 6, clicks_per_day: clicks_of(megabytes) };
+    let mut bench = Bench::new(server, &size, DEFAULT).await;
+    let peak_kb = bench.run(&["sync"]).await;
+    println!(
+        "{} files of {megabytes} MB into a table with a key, {} loaded at once: peak memory of the daemon {:.1} MB",
+        size.days,
+        DEFAULT.load,
+        mb(peak_kb)
+    );
+    bench.end().await;
+}
+
+fn clicks_of(megabytes: u64) -> u32 {
+    u32::try_from((megabytes << 20) / CLICK_BYTES).unwrap()
+}
+
 async fn large_file(server: &str, megabytes: u64) {
-    let rows = u32::try_from((megabytes << 20) / CLICK_BYTES).unwrap();
-    let mut bench = Bench::new(server, &Size { accounts: 1, programs: 1, days: 1, clicks_per_day: rows }, FOUR).await;
+    let size = Size { accounts: 1, keyed: false, programs: 1, days: 1, clicks_per_day: clicks_of(megabytes) };
+    let mut bench = Bench::new(server, &size, FOUR).await;
     let peak_kb = bench.run(&["sync"]).await;
     let load = "select file_bytes, extract(epoch from committed_at - started_at)::float8 from impact_mirror.load order by id desc";
     let (bytes, seconds): (i64, f64) = sqlx::query_as(load).fetch_one(&mut bench.conn).await.unwrap();
@@ -160,7 +182,7 @@ impl Bench {
         url.set_path(DATABASE);
         let dir = tempfile::tempdir().unwrap();
         let since = day - Days::new(size.days - 1);
-        let config = write_config(url.as_str(), &sandbox.base_url(), since, size.accounts, workers, dir.path());
+        let config = write_config(url.as_str(), &sandbox.base_url(), since, size, workers, dir.path());
         let conn = PgConnection::connect(url.as_str()).await.unwrap();
         Self { server: server.to_owned(), sandbox, conn, day, dir, config }
     }
@@ -217,12 +239,13 @@ fn write_config(
     database: &str,
     base_url: &str,
     since: NaiveDate,
-    accounts: u64,
+    size: &Size,
     workers: Workers,
     dir: &Path,
 ) -> PathBuf {
     let state = dir.display();
     let Workers { submit, poll, load } = workers;
+    let key = if size.keyed { r#"key = ["Id"]"# } else { "" };
     let mut text = format!(
         r#"
         state_dir = "{state}"
@@ -236,10 +259,11 @@ fn write_config(
         [exports.clicks]
         accounts = "all"
         clicks = true
+        {key}
         since = "{since}"
         "#
     );
-    for account in 0..accounts {
+    for account in 0..size.accounts {
         let _ = write!(
             text,
             r#"
