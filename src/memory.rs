@@ -1,23 +1,25 @@
 //! How the C library's allocator keeps what was freed. By default it raises the size from which a buffer is a mapping of its own
 //! with each such buffer that is freed, and has threads take from eight heaps a core; of the buffers of downloads, uploads and
-//! copies, megabytes each, it then holds a second set for good.
+//! copies, megabytes each, it then holds a second set for good. Where the library is another one, nothing is done.
 
-/// Buffers of at least so many bytes are given back to the system when they are freed.
+/// Buffers of at least so many bytes are given back to the system when they are freed. Once this is set, the end of a heap is
+/// given back too where 128 KiB of it are free.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const OWN_MAPPING_BYTES: i32 = 1 << 20;
 
-/// How many heaps there are for what is smaller.
+/// How many heaps there are for what is smaller; little of it is asked for by several threads at once.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const HEAPS: i32 = 2;
 
-/// Has it give large buffers back at once. To be called before there are threads; other libraries are left as they are.
+/// Has it give large buffers back at once, whatever `MALLOC_ARENA_MAX` and its like say. To be called first in `main`: threads that
+/// are there already keep their heaps.
 pub fn give_back_early() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the allocator is set by a C function")]
-    // SAFETY: both calls set a number, and are valid at any time. What is refused changes nothing.
+    // SAFETY: both calls set a number, under the allocator's own lock. What is refused changes nothing.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING_BYTES);
-        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+        nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, OWN_MAPPING_BYTES);
+        nix::libc::mallopt(nix::libc::M_ARENA_MAX, HEAPS);
     }
 }
 

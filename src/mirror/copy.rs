@@ -254,7 +254,8 @@ impl Sink {
     }
 
     /// Sends a run as one chunk, behind the one before it: no more than one of that length is under way.
-    fn send(&mut self, run: &mut Run) -> Result<(), NobodyListens> {
+    fn send_run(&mut self, run: &mut Run) -> Result<(), NobodyListens> {
+        run.sort();
         if self.chunk.is_empty() {
             self.chunk = self.empty.recv().map_err(|_| NobodyListens)?;
             self.chunk.clear();
@@ -280,7 +281,7 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     fn end(self) -> Result<(), NobodyListens> {
         if let Some(mut run) = self.run {
-            self.sink.send(&mut run)?;
+            self.sink.send_run(&mut run)?;
         }
         self.sink.end()
     }
@@ -292,17 +293,41 @@ impl Takes for Encoder<'_> {
     }
 
     fn take(&mut self, record: &Record<'_>) -> io::Result<Result<Placed, Fault>> {
-        Ok(match &mut self.run {
-            Some(run) => run.add(record, self.rows),
-            None => self.rows.append(record, &mut self.sink.chunk),
-        })
+        let Some(run) = &mut self.run else { return Ok(self.rows.append(record, &mut self.sink.chunk)) };
+        let appended = self.rows.append(record, run.next_row());
+        if appended.is_ok() {
+            run.end_row(self.rows.rules.key.iter().map(|&column| record.field(column)));
+        }
+        Ok(appended)
     }
 
     fn go_on(&mut self) -> Result<(), NobodyListens> {
         match &mut self.run {
-            Some(run) if run.is_full() => self.sink.send(run),
+            Some(run) if run.is_full() => self.sink.send_run(run),
             Some(_) => Ok(()),
             None => self.sink.make_room(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::tests::{add, run};
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_to_send_a_run_learns_that_nobody_listens_any_more() {
+        let (full, mut to_send) = mpsc::channel(CHUNKS_AHEAD);
+        let (sent, empty) = std_mpsc::channel();
+        let mut sink = Sink { chunk: SIGNATURE.to_vec(), full, empty };
+        let feeder = tokio::task::spawn_blocking(move || {
+            let mut run = run();
+            add(&mut run, &["key"], "row");
+            assert!(sink.send_run(&mut run).is_ok());
+            sink.send_run(&mut run)
+        });
+        assert_eq!(to_send.recv().await.unwrap(), [&SIGNATURE[..], b"row"].concat());
+        drop((to_send, sent));
+        assert!(finished(feeder).await.is_err());
     }
 }

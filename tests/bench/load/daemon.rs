@@ -92,9 +92,11 @@ async fn several_files(server: &str, megabytes: u64) {
     let size = Size { accounts: 1, keyed: true, programs: 1, days: 6, clicks_per_day: clicks_of(megabytes) };
     let mut bench = Bench::new(server, &size, DEFAULT).await;
     let peak_kb = bench.run(&["sync"]).await;
+    let load = "select count(*), max(file_bytes) from impact_mirror.load";
+    let (files, bytes): (i64, i64) = sqlx::query_as(load).fetch_one(&mut bench.conn).await.unwrap();
     println!(
-        "{} files of {megabytes} MB into a table with a key, {} loaded at once: peak memory of the daemon {:.1} MB",
-        size.days,
+        "{files} files of {} MB into a table with a key, {} loaded at once: peak memory of the daemon {:.1} MB",
+        bytes >> 20,
         DEFAULT.load,
         mb(peak_kb)
     );
