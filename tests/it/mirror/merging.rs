@@ -50,7 +50,9 @@ async fn a_new_window_that_is_copied_in_runs_is_whole() {
     let stored = "select concat_ws(' ', id, _line, length(text), amount) from impact.actions where _day = '2026-05-04'";
     let is_row = |row: &u64| ![5_000, 15_000].contains(row);
     let expected: BTreeSet<_> = (0..ROWS).filter(is_row).map(|row| format!("{} {} 1000 1", id(row), row + 2)).collect();
-    assert_eq!(mirror.query(stored).await.into_iter().collect::<BTreeSet<_>>(), expected);
+    let stored: BTreeSet<_> = mirror.query(stored).await.into_iter().collect();
+    let mistaken: Vec<_> = stored.symmetric_difference(&expected).take(5).collect();
+    assert!(mistaken.is_empty(), "lost, or not of the file: {mistaken:?} …");
 }
 
 #[tokio::test]
